@@ -1,0 +1,1 @@
+"""Configs: plain Python that imports neither jax nor zhlm, so that a laptop can read and sweep it."""

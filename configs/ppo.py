@@ -1,0 +1,25 @@
+"""Pretraining: predict the next token of Chinese documents.
+
+  python -m launch.train --config=configs/ppo.py:size=demo,mesh=one --workdir=runs/demo/ppo
+
+EXPECT
+"""
+
+from configs import base
+
+
+def get_config(arg=''):
+  o = base.parse(arg, size='demo', mesh='one')
+  c = base.get_config(o['size'], o['mesh'])
+  c.stage = 'ppo'
+  c.evals = ('bits', 'samples')
+  c.optimizer.name = 'muon'
+  c.optimizer.learning_rate = 0.01
+  if o['size'] == 'demo':
+    c.steps = 500
+  else:
+    c.optimizer.weight_decay = 0.1
+    c.steps = 20_000
+    c.batch.B = 256
+    c.optimizer.warmup_steps = 500
+  return base.lock(c)

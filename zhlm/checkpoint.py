@@ -1,0 +1,201 @@
+"""A run's folder: orbax checkpoints with the config beside them; other runs open it from the folder alone."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import NamedSharding
+from ml_collections import ConfigDict
+from orbax.checkpoint import v1 as ocp
+
+from zhlm import model, sharding
+from zhlm.errors import InputError
+
+# What may change when a run goes on; any other difference means that the folder holds another run.
+FREE = ('log_every', 'eval_every', 'eval_batches', 'save_every', 'keep', 'evals', 'mesh')
+
+
+def git_revision():
+  """The commit of the code, with `+` when the tree has changes; '' outside a repository."""
+
+  def git(*args):
+    run = subprocess.run(['git', '-C', Path(__file__).parent, *args], capture_output=True, text=True)
+    return run.stdout.strip() if run.returncode == 0 else ''
+
+  revision = git('rev-parse', '--short', 'HEAD')
+  return revision + ('+' if revision and git('status', '--porcelain') else '')
+
+
+def write_json(path, value):
+  """Writes whole or not at all."""
+  part = Path(path).with_suffix('.part')
+  part.write_text(json.dumps(value, ensure_ascii=False, indent=2) + '\n')
+  os.replace(part, path)
+
+
+def flat(tree, prefix=''):
+  """{'a.b': leaf} of nested dicts."""
+  if not isinstance(tree, dict):
+    return {prefix[:-1]: tree}
+  return {k: v for name, x in tree.items() for k, v in flat(x, f'{prefix}{name}.').items()}
+
+
+def read_config(folder):
+  """The ConfigDict of a run's folder; InputError when there is none."""
+  path = Path(folder) / 'config.json'
+  if not path.exists():
+    raise InputError(f'{folder} holds no run (no config.json); give the --workdir of a training run')
+  return ConfigDict(json.loads(path.read_text())['config'])
+
+
+def _claim(folder, config):
+  """Writes config.json into a new folder; in an old one, checks that the run is the same."""
+  path = folder / 'config.json'
+  now = json.loads(config.to_json())
+  if path.exists():
+    old = flat(json.loads(path.read_text())['config'])
+    new = flat(now)
+    differ = [k for k in sorted(old | new) if k.split('.')[0] not in FREE and old.get(k) != new.get(k)]
+    if differ:
+      what = ', '.join(f'{k}={old.get(k)!r} (now {new.get(k)!r})' for k in differ[:4])
+      raise InputError(
+        f'{folder} holds another run, with {what}{", …" if len(differ) > 4 else ""}; '
+        f'choose another --workdir, or remove this one'
+      )
+    return
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
+  versions = {p: importlib.metadata.version(p) for p in packages}
+  folder.mkdir(parents=True, exist_ok=True)
+  write_json(path, {'config': now, 'versions': versions, 'git': git_revision()})
+
+
+def _is_box(x):
+  return isinstance(x, nn.LogicallyPartitioned)
+
+
+def unbox(tree):
+  """The arrays without their letters (flax's own unbox would also constrain them)."""
+  return jax.tree.map(lambda x: x.value if _is_box(x) else x, tree, is_leaf=_is_box)
+
+
+def shardings(boxed):
+  """NamedShardings on the current mesh for a tree whose leaves are boxed with their letters."""
+  mesh = jax.sharding.get_mesh()
+
+  def one(x):
+    letters = x.names if _is_box(x) else ()
+    # An optimizer may have masked what is in the box: a tree without leaves.
+    return jax.tree.map(lambda leaf: sharding.sharding(mesh, letters, leaf.shape), unbox(x))
+
+  return jax.tree.map(one, boxed, is_leaf=_is_box)
+
+
+def _abstract(boxed):
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), unbox(boxed), shardings(boxed)
+  )
+
+
+def _open(folder, **options):
+  return ocp.training.Checkpointer(Path(folder).resolve() / 'checkpoints', **options)
+
+
+@contextlib.contextmanager
+def _explained(what):
+  """Orbax and TensorStore name the true cause at the end of the chain: say that, in one line."""
+  try:
+    yield
+  except (OSError, ValueError) as e:
+    cause = e
+    while cause.__cause__ is not None:
+      cause = cause.__cause__
+    raise InputError(f'{what}: {" ".join(str(cause).split())[:300]}') from e
+
+
+def transformer_shapes(config, head):
+  """The boxed shapes of a Transformer of this config; nothing is allocated."""
+  tokens_BT = jnp.zeros((1, 8), jnp.int32)
+  net = model.make(config, head)
+  return jax.eval_shape(lambda: net.init(jax.random.key(0), tokens_BT)['params'])
+
+
+def load(folder, network, into=None):
+  """The weights of one network of another run, cut over the current mesh.
+
+  into: the boxed shapes to load, where they are not those of that run: a network with a new head
+  (`score…`) opens a language model's trunk, and the result lacks the head. Raises InputError when the
+  folder holds no checkpoint or no such network, or the shapes differ.
+  """
+  config = read_config(folder)
+  with _open(folder) as checkpoints:
+    if checkpoints.latest is None:
+      raise InputError(f'{folder} holds no finished checkpoint yet; train it first')
+    step = checkpoints.latest.step
+    heads = checkpoints.load_checkpointables(step, {'meta': None})['meta']['heads']
+    if network not in heads:
+      raise InputError(f'{folder} (stage {config.stage}) has networks {sorted(heads)}, not {network!r}')
+    wanted = _abstract(transformer_shapes(config, heads[network]) if into is None else into)
+    if heads[network] == 'lm':
+      wanted = {k: x for k, x in wanted.items() if not k.startswith('score')}
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
+    with context, _explained(f'{folder}: the weights of {network!r} do not fit this config'):
+      return checkpoints.load_checkpointables(step, {network: wanted})[network]
+
+
+class Run:
+  """The folder of the run being trained: a context, inside which it restores and saves."""
+
+  def __init__(self, folder, config):
+    self.folder, self.keep = Path(folder), config.keep
+    _claim(self.folder, config)
+
+  def __enter__(self):
+    newest = ocp.training.preservation_policies.LatestN(self.keep)
+    self._checkpoints = _open(
+      self.folder, preservation_policy=newest, cleanup_tmp_directories=True
+    )
+    return self
+
+  def __exit__(self, *_):
+    self._checkpoints.close()
+
+  def restore(self, init_params, init_opt, start):
+    """(step, params, opt) to go on from, the first of:
+
+    1. this run's newest checkpoint;
+    2. the weights that `start` names, {network: (run folder, network there)}, in a fresh state;
+    3. a fresh state.
+    Nothing is ever built on one device first.
+    """
+    shapes = jax.eval_shape(init_params)
+    opt_shapes = jax.eval_shape(lambda: init_opt(init_params()))
+    latest = self._checkpoints.latest
+    if latest is not None:
+      items = {**_abstract(shapes), 'opt': _abstract(opt_shapes)}
+      with _explained(f'cannot read checkpoint {latest.step} of {self.folder}'):
+        items = self._checkpoints.load_checkpointables(latest.step, items)
+      opt = items.pop('opt')
+      return latest.step, items, opt
+    params = jax.jit(lambda: unbox(init_params()), out_shardings=shardings(shapes))()
+    for network, (folder, there) in start.items():
+      if folder:
+        params[network] |= load(folder, there, shapes[network])
+    opt = jax.jit(init_opt, out_shardings=shardings(opt_shapes))(params)
+    return 0, params, opt
+
+  def save(self, step, params, opt):
+    """Whole or not at all. Raises InputError when the disk does not take it; older ones stay."""
+    heads = {k: 'scalar' if 'score' in x else 'lm' for k, x in params.items()}
+    items = {**params, 'opt': opt, 'meta': {'step': step, 'heads': heads}}
+    old = self._checkpoints.latest
+    kept = f'checkpoint {old.step} is whole' if old else 'there is no earlier one'
+    with _explained(f'cannot save checkpoint {step} in {self.folder} ({kept}; free some space and run '
+                    f'the same command to go on)'):
+      self._checkpoints.save_checkpointables(step, items, force=True)

@@ -1,0 +1,183 @@
+"""Examples on disk: ArrayRecord shards with TFDS metadata, written and read without TensorFlow.
+
+A dataset is a folder. It is written beside its place and renamed into it when its metadata stand, so
+a folder that is there is whole. `lengths-{split}.npy` holds the token count of every record in order.
+(TFDS' own builders need TensorFlow once a split passes 1,000 MiB, and its parquet loses rows.)
+"""
+
+import hashlib
+import json
+import os
+import shutil
+
+import numpy as np
+
+from zhlm.errors import InputError
+
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+FEATURES = {  # dtype of a flat array, of a number ('scalar'), or text
+  "pretrain": {"tokens": "int32", "characters": "scalar", "bytes": "scalar"},
+  "sft": {"tokens": "int32", "mask": "uint8", "source": "text"},
+  "reward": {
+    "tokens": "int32",
+    "lengths": "int32",
+    "prompt_length": "scalar",
+    "ranks": "int32",
+    "source": "text",
+  },
+  "ppo": {"tokens": "int32"},
+}
+
+
+def _tfds():
+  import tensorflow_datasets  # 1 s to import, and most of zhlm never needs it
+
+  return tensorflow_datasets
+
+
+def _features(stage):
+  features = _tfds().features
+  make = {
+    "text": features.Text,
+    "scalar": lambda: features.Scalar(np.int32),
+    "int32": lambda: features.Tensor(shape=(None,), dtype=np.int32),
+    "uint8": lambda: features.Tensor(shape=(None,), dtype=np.uint8),
+  }
+  return features.FeaturesDict({name: make[kind]() for name, kind in FEATURES[stage].items()})
+
+
+def _arrays(stage, example):
+  cast = {"text": str, "scalar": np.int32}
+  return {
+    name: cast.get(kind, lambda x, d=kind: np.asarray(x, d))(example[name])
+    for name, kind in FEATURES[stage].items()
+  }
+
+
+def write_dataset(folder, stage, splits, shard_records=50_000):
+  """Writes {split: [example]} as dataset `folder`; returns {split: {records, tokens, sha256}}.
+
+  The sha256 is over decoded records: file bytes differ between processes, contents do not.
+  A split without examples is left out.
+  """
+  tfds = _tfds()
+  temporary = f"{folder}.tmp"
+  shutil.rmtree(temporary, ignore_errors=True)
+  os.makedirs(temporary)
+  features, infos, report = _features(stage), [], {}
+  for split, examples in splits.items():
+    if not examples:
+      continue
+    examples = [_arrays(stage, e) for e in examples]
+    shards = [examples[i : i + shard_records] for i in range(0, len(examples), shard_records)]
+    template = tfds.core.ShardedFileTemplate(
+      dataset_name=stage,
+      data_dir=temporary,
+      split=split,
+      filetype_suffix="array_record",
+      template=_TEMPLATE,
+    )
+    size = 0
+    for i, shard in enumerate(shards):
+      path = str(template.sharded_filepath(shard_index=i, num_shards=len(shards)))
+      size += _write_shard(path, features, shard)
+    infos.append(
+      tfds.core.SplitInfo(
+        name=split,
+        shard_lengths=[len(s) for s in shards],
+        num_bytes=size,
+        filename_template=template,
+      )
+    )
+    lengths = np.array([len(e["tokens"]) for e in examples], np.int32)
+    np.save(os.path.join(temporary, f"lengths-{split}.npy"), lengths)
+    report[split] = {
+      "records": len(examples),
+      "tokens": int(lengths.sum()),
+      "longest": int(lengths.max()),
+      "sha256": _digest(examples),
+    }
+  tfds.folder_dataset.write_metadata(
+    data_dir=temporary,
+    features=features,
+    split_infos=infos,
+    filename_template=_TEMPLATE,
+    check_data=False,
+  )
+  shutil.rmtree(folder, ignore_errors=True)
+  os.rename(temporary, folder)
+  return report
+
+
+def _write_shard(path, features, examples):
+  from array_record.python.array_record_module import ArrayRecordWriter
+
+  writer, size = ArrayRecordWriter(path, "group_size:1"), 0
+  for example in examples:
+    record = features.serialize_example(features.encode_example(example))
+    writer.write(record)
+    size += len(record)
+  writer.close()
+  return size
+
+
+def _digest(examples):
+  digest = hashlib.sha256()
+  for example in examples:
+    for name, value in sorted(example.items()):
+      digest.update(name.encode())
+      digest.update(value.encode() if isinstance(value, str) else np.asarray(value).tobytes())
+  return digest.hexdigest()
+
+
+def finished(folder):
+  """Whether `folder` holds a whole dataset (its metadata are written last)."""
+  return all(
+    os.path.isfile(os.path.join(folder, name)) for name in ("dataset_info.json", "features.json")
+  )
+
+
+class Records:
+  """Random access to the examples of a split, as Grain and PyTorch expect it; picklable."""
+
+  def __init__(self, source):
+    self._source = source
+
+  def __len__(self):
+    return len(self._source)
+
+  def __getitem__(self, index):
+    return _plain(self._source[index])
+
+  def __getitems__(self, indices):
+    return [_plain(example) for example in self._source.__getitems__(indices)]
+
+
+def _plain(example):
+  return {k: _value(v) for k, v in example.items()}
+
+
+def _value(v):
+  if isinstance(v, bytes):
+    return v.decode()
+  return v if isinstance(v, np.ndarray) else np.int32(v)  # TFDS hands scalars out as int
+
+
+def open_split(folder, split):
+  """The examples of one split (TFDS syntax, `train[:10%]` too): dicts of numpy arrays and str.
+
+  Raises InputError when the folder is not a finished dataset, or has no such split.
+  """
+  if not finished(folder):
+    raise InputError(f"{folder}: no finished dataset here; make it with: python -m launch.prepare")
+  with open(os.path.join(folder, "dataset_info.json"), encoding="utf-8") as file:
+    names = [s["name"] for s in json.load(file)["splits"]]
+  if split.split("[")[0] not in names:
+    raise InputError(f"{folder}: no split {split!r}; there are {', '.join(names)}")
+  builder = _tfds().builder_from_directory(folder)
+  return Records(builder.as_data_source(split=split))
+
+
+def lengths(folder, split):
+  """int32[records]: the token count of every record of a whole split, in order."""
+  return np.load(os.path.join(folder, f"lengths-{split}.npy"))

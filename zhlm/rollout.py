@@ -1,0 +1,74 @@
+"""Prompts to experience: complete, score, and write down what every frozen network says of each token.
+
+Everything is indexed by the token that is predicted: column t of a batch reads tokens[:, :t+1] and speaks
+of targets[:, t]. Rows are right-padded, so positions are plain and padding is never seen.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from zhlm import generate
+
+
+def join(prompts_BP, lengths_B, answers_BN, count_B):
+  """Prompt and answer without a gap: [B, P + N], padded with 0."""
+  B, N = answers_BN.shape
+  tokens_BT = jnp.pad(prompts_BP, ((0, 0), (0, N)))
+  inside_BP = jnp.arange(tokens_BT.shape[1]) < lengths_B[:, None]
+  tokens_BT = jnp.where(inside_BP, tokens_BT, 0)
+  columns_BN = jnp.where(jnp.arange(N) < count_B[:, None], lengths_B[:, None] + jnp.arange(N), -1)
+  one_hot = columns_BN[:, :, None] == jnp.arange(tokens_BT.shape[1])
+  return tokens_BT + (one_hot * answers_BN[:, :, None]).sum(1)
+
+
+def reads(net, params, tokens_BT, targets_BT, temperature):
+  """(log π of the targets, entropy), [B, T] float32, by the same graph as training's forward."""
+  out, _ = net.apply({'params': params}, tokens_BT, targets_BT=targets_BT, temperature=temperature)
+  return out
+
+
+def score(net, params, tokens_BT, lengths_B):
+  """The scalar head at each row's last real token, [B]: how a reward model reads an answer."""
+  values_BT, _ = net.apply({'params': params}, tokens_BT)
+  return jnp.take_along_axis(values_BT, jnp.maximum(lengths_B - 1, 0)[:, None], 1)[:, 0]
+
+
+def answer_mask(T, lengths_B, count_B):
+  """One where column t predicts a token of the answer, [B, T]."""
+  t = jnp.arange(T)
+  first_B1 = lengths_B[:, None] - 1
+  return ((t >= first_B1) & (t < first_B1 + count_B[:, None])).astype(jnp.float32)
+
+
+def keys(key, B):
+  """A key a row."""
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(B))
+
+
+def complete(lm, scalar, networks, prompts_BP, lengths_B, key, *, new, stop, temperature):
+  """Answers every prompt with networks['policy'] and reads the answers with 'reference' and 'reward'.
+
+  Returns arrays of [B, T] for T = P + new - 1 predicted tokens (tokens, targets, mask, logp, logp_ref,
+  entropy) and of [B] (score: raw, of the reward model; count: tokens of the answer; ended).
+  """
+  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(prompts_BP.shape[0]))
+  answers_BN, count_B = generate.sample(
+    lm, networks['policy'], prompts_BP, lengths_B, keys, new=new, stop=stop, temperature=temperature
+  )
+  tokens_BT = join(prompts_BP, lengths_B, answers_BN, count_B)
+  total_B = lengths_B + count_B
+  score_B = score(scalar, networks['reward'], tokens_BT, total_B)
+  ended_B = jnp.take_along_axis(tokens_BT, (total_B - 1)[:, None], 1)[:, 0] == stop
+  tokens_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
+  logp_BT, entropy_BT = reads(lm, networks['policy'], tokens_BT, targets_BT, temperature)
+  return {
+    'tokens': tokens_BT,
+    'targets': targets_BT,
+    'mask': answer_mask(tokens_BT.shape[1], lengths_B, count_B),
+    'logp': logp_BT,
+    'logp_ref': reads(lm, networks['reference'], tokens_BT, targets_BT, temperature)[0],
+    'entropy': entropy_BT,
+    'score': score_B,
+    'count': count_B,
+    'ended': ended_B,
+  }

@@ -1,0 +1,111 @@
+"""One alphabet and one table: the letters that name axes in code also say how a pod is cut.
+
+    B batch   T time   S key time   D model   F feed-forward   V vocabulary
+    H heads   G key/value heads   K head size   N layers   C completions of one prompt
+
+`jax.jit` with these shardings is what `pjit` has become: XLA's partitioner does the rest.
+This file knows neither models nor stages.
+"""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from zhlm.errors import InputError
+
+MESH_AXES = ('data', 'fsdp', 'tensor')
+
+# Letter -> mesh axes. An axis is used once a spec, the leftmost letter first: in `BTD` the batch has
+# already taken fsdp, so activations keep D whole; in the weight `DF`, D is cut by fsdp, F by tensor.
+RULES = {
+  'B': ('data', 'fsdp'),
+  'D': ('fsdp',),
+  'F': ('tensor',),
+  'V': ('tensor',),
+  'H': ('tensor',),
+  'G': ('tensor',),
+}
+
+
+def mesh_axes(letters):
+  """'DF' -> [('fsdp',), ('tensor',)]. Letters without a rule (and `_`) stay whole: ()."""
+  used, cut = set(), []
+  for letter in letters:
+    cut.append(tuple(a for a in RULES.get(letter, ()) if a not in used))
+    used.update(cut[-1])
+  return cut
+
+
+def spec(letters):
+  """'DF' -> P('fsdp', 'tensor')."""
+  return P(*(axes or None for axes in mesh_axes(letters)))
+
+
+def make_mesh(sizes, devices=None):
+  """A mesh data x fsdp x tensor; one size may be -1 (all the devices that are left).
+
+  Raises InputError when the sizes do not divide the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  sizes = [sizes[axis] for axis in MESH_AXES]
+  text = ' x '.join(f'{a}={s}' for a, s in zip(MESH_AXES, sizes, strict=True))
+  if any(s == 0 or s < -1 for s in sizes) or sizes.count(-1) > 1:
+    raise InputError(f'mesh {text}: sizes are positive; one of them may be -1 (all that is left)')
+  known = int(np.prod([s for s in sizes if s != -1]))
+  if len(devices) % known:
+    raise InputError(
+      f'mesh {text} needs a multiple of {known} devices, but there are {len(devices)} '
+      f'({devices[0].platform}); choose sizes whose product divides {len(devices)}'
+    )
+  sizes = [len(devices) // known if s == -1 else s for s in sizes]
+  grid = np.array(devices[: int(np.prod(sizes))]).reshape(sizes)
+  # `jax.make_mesh` would give Explicit axes, on which a constraint is an assertion and fails.
+  return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def check_batch(mesh, name, rows):
+  """Raises InputError when `rows` cannot be split evenly over the mesh's batch axes."""
+  parts = int(np.prod([mesh.shape[a] for a in RULES['B']]))
+  if rows % parts:
+    raise InputError(
+      f'{name}={rows} does not divide over data x fsdp = {parts} devices; '
+      f'choose a multiple of {parts}, or another mesh'
+    )
+
+
+def sharding(mesh, letters, shape):
+  """The NamedSharding of an array whose axes bear these letters.
+
+  Raises InputError when the mesh does not divide an axis; few key/value heads (G) are copied to every
+  device instead, as is usual for grouped-query attention.
+  """
+  cut = mesh_axes(letters)
+  for i, axes in enumerate(cut):
+    parts = int(np.prod([mesh.shape[a] for a in axes]))
+    if shape[i] % parts:
+      if letters[i] != 'G':
+        raise InputError(
+          f'model.{letters[i]}={shape[i]} does not divide over {" x ".join(axes)} = {parts} devices; '
+          f'choose another size, or a smaller mesh.{axes[0]}'
+        )
+      cut[i] = ()
+  return NamedSharding(mesh, P(*(axes or None for axes in cut)))
+
+
+def constrain(x, letters):
+  """Tells the partitioner how the activation `x` is cut; does nothing where there is no mesh."""
+  if jax.sharding.get_abstract_mesh().empty:
+    return x
+  return jax.lax.with_sharding_constraint(x, spec(letters))
+
+
+def put_batch(mesh, batch):
+  """Host arrays (this process's rows) -> global arrays cut along B, their first axis. Arrays that are
+  on the devices already stay as they are."""
+  rows = NamedSharding(mesh, spec('B'))
+
+  def put(x):
+    return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(rows, x)
+
+  return jax.tree.map(put, batch)

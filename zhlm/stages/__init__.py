@@ -1,0 +1,47 @@
+"""A stage is pure functions; `zhlm/stages/NAME.py` holds one, with `make(config) -> Stage`.
+
+What is frozen is data: a reference policy, a reward model, the policy of a moment ago are applied where a
+batch is made and leave numbers in it, so every loss has one signature and a step carries only what it trains.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import NamedTuple
+
+from zhlm.errors import InputError
+
+
+class Stage(NamedTuple):
+  """init(rng) -> params, a dict of networks, boxed with their axes' letters.
+
+  loss(params, batch, rng) -> (loss, metrics): sums weighted by the batch's `weights`.
+  batches(get_params, start, split) -> iterator of (batch, info) from batch number `start`; `train` never
+    ends, other splits are read once, in order. info: numbers to log. Batch i depends on (seed, i), and,
+    where the policy makes the data, on get_params().
+  start: {network: (run folder, network there)}, weights to begin with in place of init's.
+  period: updates made from one rollout; a checkpoint falls between rollouts.
+  """
+
+  init: Callable
+  loss: Callable
+  batches: Callable
+  start: dict = {}
+  period: int = 1
+
+
+def names():
+  """The stages of this folder."""
+  return sorted(m.name for m in pkgutil.iter_modules(__path__))
+
+
+def make(config) -> Stage:
+  """The stage `config.stage` names: a file of this folder, or an importable module by its dotted name."""
+  name = config.stage
+  if '.' not in name and name not in names():
+    raise InputError(f'unknown stage {name!r}; choose from {", ".join(names())}, or a module a.b.c')
+  try:
+    module = importlib.import_module(name if '.' in name else f'zhlm.stages.{name}')
+  except ModuleNotFoundError as e:
+    raise InputError(f'stage {name!r}: {e}; is its folder on PYTHONPATH?') from e
+  return module.make(config)

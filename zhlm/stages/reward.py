@@ -1,0 +1,30 @@
+"""The reward model: one number an answer, learnt from people's rankings of K answers to one prompt
+(Stiennon et al. 2020; Ouyang et al. 2022, eq. 1). One prompt with all its answers is one batch element."""
+
+import jax.numpy as jnp
+
+from zhlm import losses, model, rollout
+from zhlm.data import batches as data
+from zhlm.stages import Stage
+
+
+def make(config) -> Stage:
+  net = model.make(config, 'scalar')
+
+  def init(rng):
+    return {'reward': net.init(rng, jnp.zeros((1, config.batch.T), jnp.int32))['params']}
+
+  def loss(params, batch, rng):
+    B, C, T = batch['tokens'].shape
+    rows, lengths = batch['tokens'].reshape(-1, T), batch['lengths'].reshape(-1)
+    rewards_BC = rollout.score(net, params['reward'], rows, lengths).reshape(B, C)
+    gap_BCC = rewards_BC[:, :, None] - rewards_BC[:, None, :]
+    return losses.total(losses.preference(rewards_BC), batch['weights']), {
+      'accuracy': losses.total(gap_BCC > 0, batch['weights']),
+      'margin': losses.total(gap_BCC, batch['weights']),
+    }
+
+  def batches(get_params, start, split):
+    return data.stream(data.Ranked(config, split), config, start, split)
+
+  return Stage(init, loss, batches, start={'reward': (config.init_from, 'policy')})

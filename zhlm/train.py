@@ -1,0 +1,138 @@
+"""The only loop and the only update, for every stage: read a batch, take a gradient, write it down."""
+
+import signal
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from zhlm import checkpoint, metrics, optim, sharding, stages
+from zhlm.errors import InputError
+
+
+class State(NamedTuple):
+  """All that a run is: with the config, it determines every later step."""
+
+  step: Any
+  params: Any
+  opt: Any
+
+
+def weights_sum_to_one(batch):
+  """Scales every leaf called `weights` to sum to one over the global batch, so that losses and gradients
+  of microbatches, devices and hosts add up to the weighted mean."""
+
+  def scale(path, x):
+    if path[-1].key != 'weights':
+      return x
+    x = x.astype(jnp.float32)
+    return x / jnp.maximum(x.sum(), 1e-9)
+
+  return jax.tree_util.tree_map_with_path(scale, batch)
+
+
+def make_step(loss, tx, microbatches, key):
+  """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is."""
+
+  def split(x):  # by stride: a block would put each microbatch on few of the devices
+    return x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1)
+
+  def step(state, batch):
+    rng = jax.random.fold_in(key, state.step)
+
+    def part(x):
+      i, microbatch = x
+      rng_i = jax.random.fold_in(rng, i)
+      (value, info), grads = jax.value_and_grad(loss, has_aux=True)(state.params, microbatch, rng_i)
+      return grads, {'loss': value, **info}
+
+    parts = (jnp.arange(microbatches), jax.tree.map(split, weights_sum_to_one(batch)))
+    shapes = jax.eval_shape(part, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (grads, info), _ = jax.lax.scan(
+      lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
+    )
+    updates, opt = tx.update(grads, state.opt, state.params)
+    info['grad_norm'] = optax.global_norm(grads)
+    return State(state.step + 1, optax.apply_updates(state.params, updates), opt), info
+
+  return step
+
+
+def validate(loss, stage, params, batches):
+  """Means of the loss and of the stage's numbers over the first `batches` of the validation split."""
+  total, weight = {}, 0.0
+  for i, (batch, info) in enumerate(stage.batches(lambda: params, 0, 'validation')):
+    if i == batches:
+      break
+    value, numbers, w = jax.device_get(loss(params, batch))
+    for name, x in {'loss': value, **numbers, **info}.items():
+      total[name] = total.get(name, 0.0) + float(w) * float(x)
+    weight += float(w)
+  return {f'validation/{name}': x / weight for name, x in total.items()}
+
+
+def _signals(hit):
+  """SIGTERM and Ctrl-C ask the loop to stop where it can resume; a second Ctrl-C ends at once."""
+
+  def handle(number, _):
+    if hit and number == signal.SIGINT:
+      raise KeyboardInterrupt
+    hit.append(number)
+
+  return {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
+
+
+def train(config, workdir):
+  """Trains `config` in `workdir`, going on from its newest checkpoint; returns the last State.
+
+  Raises InputError for what a user can mend (also a loss that is not a number), and
+  `metrics.Stopped` after a signal, with everything saved.
+  """
+  mesh = sharding.make_mesh(config.mesh)
+  sharding.check_batch(mesh, 'batch.B', config.batch.B)
+  sharding.check_batch(mesh, 'batch.B / batch.microbatches', config.batch.B // config.batch.microbatches)
+  hit = []
+  with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
+    stage = stages.make(config)
+    if config.save_every % stage.period:
+      raise InputError(f'save_every={config.save_every} must be a multiple of {stage.period}, the '
+                       f'updates made from one rollout: a checkpoint falls between rollouts')
+    tx = optim.make(config.optimizer, config.steps)
+    key = jax.random.key(config.seed)
+
+    start, params, opt = run.restore(lambda: stage.init(key), tx.init, stage.start)
+    state = State(jnp.asarray(start, jnp.int32), params, opt)
+    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key), donate_argnums=0)
+
+    @jax.jit
+    def loss_fn(params, batch):
+      weight = sum(x.sum() for path, x in jax.tree_util.tree_leaves_with_path(batch)
+                   if path[-1].key == 'weights')
+      return *stage.loss(params, weights_sum_to_one(batch), key), weight
+
+    log = metrics.Log(workdir, config, state.params, start, mesh)
+    previous = _signals(hit)
+    try:
+      batches = stage.batches(lambda: state.params, start, 'train')
+      for step in range(start + 1, config.steps + 1):
+        batch, info = next(batches)
+        state, numbers = step_fn(state, sharding.put_batch(mesh, batch))
+        log.step(step, numbers, info)  # looks at the step before: this one is still running
+        last, between = step == config.steps, step % stage.period == 0
+        if config.eval_every and (step % config.eval_every == 0 or last):
+          log.validation(step, validate(loss_fn, stage, state.params, config.eval_batches))
+        stop = hit and between
+        if step % config.save_every == 0 or last or stop:
+          log.flush()  # raises when a loss was not a number: what is saved is sound
+          run.save(step, state.params, state.opt)
+        if stop and not last:
+          raise metrics.Stopped(hit[0], step)
+    finally:
+      for s, handler in previous.items():
+        signal.signal(s, handler)
+      log.close()
+  return state
