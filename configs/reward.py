@@ -12,7 +12,7 @@ def get_config(arg=''):
   o = base.parse(arg, size='demo', mesh='one')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'reward'
-  c.evals = ('bits', 'samples')
+  c.evals = ('preference',)
   c.optimizer.name = 'muon'
   c.optimizer.learning_rate = 0.01
   if o['size'] == 'demo':

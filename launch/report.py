@@ -12,7 +12,7 @@ from absl import flags
 from launch import run
 
 _WORKDIR = flags.DEFINE_string(
-  "workdir", "runs/demo", "Folder with data/, tokenizer/, pretrain/, sft/, reward/, ppo/."
+  'workdir', 'runs/demo', 'Folder with data/, tokenizer/, pretrain/, sft/, reward/, ppo/.'
 )
 
 
@@ -20,10 +20,10 @@ def main(_):
   """Writes WORKDIR/report.html and says where it is."""
   from zhlm import report
 
-  path = pathlib.Path(_WORKDIR.value) / "report.html"
-  path.write_text(report.render(path.parent), "utf-8")
+  path = pathlib.Path(_WORKDIR.value) / 'report.html'
+  path.write_text(report.render(path.parent), 'utf-8')
   print(path)
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
   run(main)

@@ -8,17 +8,17 @@ from zhlm.evals import compare
 
 def test_distinct_counts_across_texts():
   # 天地, 地天, 天地 | 天地: four bigrams, two of them different; 地 alone has none.
-  assert compare.distinct_n(["天地天地", "天地", "地", ""]) == 2 / 4
-  assert compare.distinct_n(["天地人", "天"], n=1) == 3 / 4
-  assert compare.distinct_n(["天地人"], n=3) == 1
-  assert compare.distinct_n([]) == compare.distinct_n(["天"]) == 0
+  assert compare.distinct_n(['天地天地', '天地', '地', '']) == 2 / 4
+  assert compare.distinct_n(['天地人', '天'], n=1) == 3 / 4
+  assert compare.distinct_n(['天地人'], n=3) == 1
+  assert compare.distinct_n([]) == compare.distinct_n(['天']) == 0
 
 
 def test_repetition_wants_the_same_four_characters_three_times():
-  twice, thrice = "春夏秋冬春夏秋冬", "春夏秋冬，春夏秋冬。春夏秋冬"
+  twice, thrice = '春夏秋冬春夏秋冬', '春夏秋冬，春夏秋冬。春夏秋冬'
   assert compare.repetition([twice, thrice]) == 1 / 2
-  assert compare.repetition(["哈" * 5, "哈" * 6]) == 1 / 2  # overlapping ones count
-  assert compare.repetition(["春", ""]) == compare.repetition([]) == 0
+  assert compare.repetition(['哈' * 5, '哈' * 6]) == 1 / 2  # overlapping ones count
+  assert compare.repetition(['春', '']) == compare.repetition([]) == 0
 
 
 def test_ties_count_half_and_sides_mirror():
@@ -51,7 +51,7 @@ def test_interval_holds_the_truth_as_often_as_it_says():
   assert 930 <= held <= 975
 
 
-@pytest.mark.parametrize("a, b", [([], []), ([1], [1, 2]), ([[1]], [[2]])])
+@pytest.mark.parametrize('a, b', [([], []), ([1], [1, 2]), ([[1]], [[2]])])
 def test_unpaired_scores_are_refused(a, b):
-  with pytest.raises(ValueError, match="paired"):
+  with pytest.raises(ValueError, match='paired'):
     compare.win_rate(a, b)

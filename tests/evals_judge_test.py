@@ -8,23 +8,23 @@ import pytest
 from zhlm.errors import InputError
 from zhlm.evals import judge
 
-KIND = ["很好", "喜欢", "满意", "推荐", "精彩"]
-UNKIND = ["很差", "讨厌", "失望", "退货", "无聊"]
-THINGS = ["这本书", "这家店", "房间", "电脑", "服务", "内容", "包装", "屏幕"]
+KIND = ['很好', '喜欢', '满意', '推荐', '精彩']
+UNKIND = ['很差', '讨厌', '失望', '退货', '无聊']
+THINGS = ['这本书', '这家店', '房间', '电脑', '服务', '内容', '包装', '屏幕']
 
 
 def reviews(count, seed):
   rng = random.Random(seed)
   labels = [rng.randrange(2) for _ in range(count)]
   texts = [
-    f"{rng.choice(THINGS)}{rng.choice(KIND if label else UNKIND)}，{rng.choice(THINGS)}也"
-    f"{rng.choice(KIND if label else UNKIND)}。"
+    f'{rng.choice(THINGS)}{rng.choice(KIND if label else UNKIND)}，{rng.choice(THINGS)}也'
+    f'{rng.choice(KIND if label else UNKIND)}。'
     for label in labels
   ]
   return texts, labels
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope='module')
 def weights():
   return judge.fit(*reviews(300, seed=0))
 
@@ -40,10 +40,10 @@ def test_accuracy_counts_the_right_sides(weights):
 
 
 def test_features_are_the_distinct_ngrams_of_each_text_alone():
-  texts = ["天地天地", "", "地", "天地人\0"]
+  texts = ['天地天地', '', '地', '天地人\0']
   rows, columns, values = judge.features(texts)
   for i, text in enumerate(texts):
-    text = text.replace("\0", " ")
+    text = text.replace('\0', ' ')
     grams = {text[j : j + n] for n in (1, 2, 3) for j in range(len(text) - n + 1)}
     mine, constant = (rows == i) & (columns < 1 << judge.BITS), (columns == 1 << judge.BITS)
     assert len(set(columns[mine])) == mine.sum() == len(grams)
@@ -51,7 +51,7 @@ def test_features_are_the_distinct_ngrams_of_each_text_alone():
     assert values[(rows == i) & constant].tolist() == [1]
   # The same n-gram has the same column wherever it stands.
   alone = {text: set(judge.features([text])[1]) for text in texts}
-  assert alone["地"] < alone["天地天地"] and len(alone["天地天地"] & alone["天地人\0"]) == 4
+  assert alone['地'] < alone['天地天地'] and len(alone['天地天地'] & alone['天地人\0']) == 4
 
 
 def test_weights_are_where_the_gradient_vanishes():
@@ -83,8 +83,8 @@ def test_a_rare_label_does_not_upset_newton():
 
 
 @pytest.mark.parametrize(
-  "texts, labels", [([], []), (["好"], [1]), (["好", "坏"], [1]), (["好"] * 3, [0, 1, 2])]
+  'texts, labels', [([], []), (['好'], [1]), (['好', '坏'], [1]), (['好'] * 3, [0, 1, 2])]
 )
 def test_labels_that_teach_nothing_are_refused(texts, labels):
-  with pytest.raises(InputError, match="label 0 or 1"):
+  with pytest.raises(InputError, match='label 0 or 1'):
     judge.fit(texts, labels)

@@ -1,6 +1,7 @@
 """A run's folder: orbax checkpoints with the config beside them; other runs open it from the folder alone."""
 
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -10,7 +11,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
@@ -46,12 +46,17 @@ def flat(tree, prefix=''):
   return {k: v for name, x in tree.items() for k, v in flat(x, f'{prefix}{name}.').items()}
 
 
-def read_config(folder):
-  """The ConfigDict of a run's folder; InputError when there is none."""
+def read_about(folder):
+  """config.json of a run's folder: its config, tokenizer, versions; InputError when there is none."""
   path = Path(folder) / 'config.json'
   if not path.exists():
     raise InputError(f'{folder} holds no run (no config.json); give the --workdir of a training run')
-  return ConfigDict(json.loads(path.read_text())['config'])
+  return json.loads(path.read_text())
+
+
+def read_config(folder):
+  """The ConfigDict of a run's folder; InputError when there is none."""
+  return ConfigDict(read_about(folder)['config'])
 
 
 def _claim(folder, config):
@@ -69,10 +74,13 @@ def _claim(folder, config):
         f'choose another --workdir, or remove this one'
       )
     return
+  tokenizer = Path(config.data) / 'tokenizer' / 'tokenizer.model'
+  sha256 = hashlib.sha256(tokenizer.read_bytes()).hexdigest() if tokenizer.exists() else ''
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
   versions = {p: importlib.metadata.version(p) for p in packages}
   folder.mkdir(parents=True, exist_ok=True)
-  write_json(path, {'config': now, 'versions': versions, 'git': git_revision()})
+  about = {'config': now, 'tokenizer_sha256': sha256, 'versions': versions, 'git': git_revision()}
+  write_json(path, about)
 
 
 def _is_box(x):
@@ -125,6 +133,22 @@ def transformer_shapes(config, head):
   return jax.eval_shape(lambda: net.init(jax.random.key(0), tokens_BT)['params'])
 
 
+@contextlib.contextmanager
+def _newest(folder):
+  """(checkpoints, newest step, {network: its head})."""
+  with _open(folder) as checkpoints:
+    if checkpoints.latest is None:
+      raise InputError(f'{folder} holds no finished checkpoint yet; train it first')
+    step = checkpoints.latest.step
+    yield checkpoints, step, checkpoints.load_checkpointables(step, {'meta': None})['meta']['heads']
+
+
+def networks(folder):
+  """The names of a run's networks."""
+  with _newest(folder) as (_, _, heads):
+    return sorted(heads)
+
+
 def load(folder, network, into=None):
   """The weights of one network of another run, cut over the current mesh.
 
@@ -133,11 +157,7 @@ def load(folder, network, into=None):
   folder holds no checkpoint or no such network, or the shapes differ.
   """
   config = read_config(folder)
-  with _open(folder) as checkpoints:
-    if checkpoints.latest is None:
-      raise InputError(f'{folder} holds no finished checkpoint yet; train it first')
-    step = checkpoints.latest.step
-    heads = checkpoints.load_checkpointables(step, {'meta': None})['meta']['heads']
+  with _newest(folder) as (checkpoints, step, heads):
     if network not in heads:
       raise InputError(f'{folder} (stage {config.stage}) has networks {sorted(heads)}, not {network!r}')
     wanted = _abstract(transformer_shapes(config, heads[network]) if into is None else into)
@@ -158,9 +178,7 @@ class Run:
 
   def __enter__(self):
     newest = ocp.training.preservation_policies.LatestN(self.keep)
-    self._checkpoints = _open(
-      self.folder, preservation_policy=newest, cleanup_tmp_directories=True
-    )
+    self._checkpoints = _open(self.folder, preservation_policy=newest, cleanup_tmp_directories=True)
     return self
 
   def __exit__(self, *_):
@@ -186,6 +204,8 @@ class Run:
     params = jax.jit(lambda: unbox(init_params()), out_shardings=shardings(shapes))()
     for network, (folder, there) in start.items():
       if folder:
+        if read_about(folder)['tokenizer_sha256'] != read_about(self.folder)['tokenizer_sha256']:
+          raise InputError(f'{folder} was trained with another tokenizer than that of the data here')
         params[network] |= load(folder, there, shapes[network])
     opt = jax.jit(init_opt, out_shardings=shardings(opt_shapes))(params)
     return 0, params, opt
@@ -196,6 +216,8 @@ class Run:
     items = {**params, 'opt': opt, 'meta': {'step': step, 'heads': heads}}
     old = self._checkpoints.latest
     kept = f'checkpoint {old.step} is whole' if old else 'there is no earlier one'
-    with _explained(f'cannot save checkpoint {step} in {self.folder} ({kept}; free some space and run '
-                    f'the same command to go on)'):
+    with _explained(
+      f'cannot save checkpoint {step} in {self.folder} ({kept}; free some space and run '
+      f'the same command to go on)'
+    ):
       self._checkpoints.save_checkpointables(step, items, force=True)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import jax
+from rich import progress
 from tensorboardX import SummaryWriter
 
 from zhlm import model
@@ -38,25 +39,17 @@ class Stopped(Exception):
 
 def clock(seconds):
   """75 -> '1:15'."""
-  seconds = int(max(seconds, 0))
-  hours, rest = divmod(seconds, 3600)
-  return f'{hours}:{rest // 60:02}:{rest % 60:02}' if hours else f'{rest // 60}:{rest % 60:02}'
-
-
-def short(x):
-  """Four significant digits."""
-  return f'{x:.4g}'
+  minutes, seconds = divmod(int(max(seconds, 0)), 60)
+  return f'{minutes // 60}:{minutes % 60:02}:{seconds:02}' if minutes >= 60 else f'{minutes}:{seconds:02}'
 
 
 def truncate(path, step):
   """Drops the lines of metrics.jsonl after `step`, written by a run that was killed later than it saved."""
-  if not path.exists():
-    return
   kept = []
-  for line in path.read_text().splitlines():
+  for line in path.read_text().splitlines() if path.exists() else ():
     try:
       record = json.loads(line)
-    except json.JSONDecodeError:  # the line at which it was killed
+    except json.JSONDecodeError:  # the line in which it was killed
       continue
     if record['step'] <= step:
       kept.append(line + '\n')
@@ -66,38 +59,41 @@ def truncate(path, step):
 
 
 class Log:
-  """The numbers of one run, in the order of its steps. Only process 0 writes."""
+  """The numbers of one run, in the order of its steps; only process 0 writes. On a terminal the progress
+  line is rewritten in place; elsewhere each report is a line."""
 
   def __init__(self, workdir, config, params, start, mesh):
     self.config, self.start, self.workdir = config, start, Path(workdir)
-    self.writes = jax.process_index() == 0
-    self.tokens = config.batch.B * config.batch.T
-    shape = {k: v for k, v in config.model.items()}
-    flops = model.flops_per_token(model.Config(**shape), config.batch.T)
-    kind = jax.devices()[0].device_kind
-    peak = PEAK_FLOPS.get(kind)
-    self.peak_tokens = peak * mesh.size / flops if peak else None  # tokens/s at an MFU of one
-    self.pending = None  # numbers of a step that may still be running on the device
-    self.window = (time.time(), start)
-    self.numbers = {}
-    if not self.writes:
+    self.mine = jax.process_index() == 0
+    kind, peak = jax.devices()[0].device_kind, PEAK_FLOPS.get(jax.devices()[0].device_kind)
+    flops = model.flops_per_token(model.Config(**config.model), config.batch.T)
+    self.peak = peak * mesh.size / flops if peak else None  # tokens/s at an MFU of one
+    self.pending = None  # (step, numbers, info) of a step that may still be running on the device
+    self.since, self.paused = (time.time(), start), 0.0
+    if not self.mine:
       return
     truncate(self.workdir / 'metrics.jsonl', start)
-    self.file = open(self.workdir / 'metrics.jsonl', 'a', buffering=1)
+    self.file = open(self.workdir / 'metrics.jsonl', 'a', buffering=1)  # noqa: SIM115
     self.board = SummaryWriter(str(self.workdir / 'tensorboard'), purge_step=start)
-    parts = ', '.join(f'{k} {model.count(x) / 1e6:.2f} M' for k, x in params.items())
-    self.say(f'{config.stage}: {parts} parameters | {kind} × {mesh.size}, mesh '
-             f'{" × ".join(f"{a} {n}" for a, n in mesh.shape.items())} | '
-             f'batch {config.batch.B} × {config.batch.T} tokens | steps {start} → {config.steps} | {workdir}')
-
-  def say(self, text):
-    print(text, flush=True)
-
-  def write(self, step, numbers):
-    if self.writes:
-      self.file.write(json.dumps({'step': step, 'time': round(time.time(), 2), **numbers}) + '\n')
-      for name, x in numbers.items():
-        self.board.add_scalar(name, x, step)
+    self.bar = progress.Progress(
+      '{task.description}',
+      progress.BarColumn(),
+      progress.MofNCompleteColumn(),
+      progress.TextColumn('{task.fields[text]}'),
+      disable=not sys.stdout.isatty(),
+    )
+    self.bar.start()
+    self.task = self.bar.add_task(config.stage, total=config.steps, completed=start, text='compiling')
+    sizes = ', '.join(f'{k} {model.count(x) / 1e6:.2f} M' for k, x in params.items())
+    axes = ' × '.join(f'{a} {n}' for a, n in mesh.shape.items())
+    self.bar.console.print(
+      f'{config.stage}: {sizes} parameters | {kind}, mesh {axes} | batch {config.batch.B} × '
+      f'{config.batch.T} tokens | steps {start} → {config.steps} | {workdir}',
+      highlight=False,
+      soft_wrap=True,
+    )
+    if start >= config.steps:
+      self.bar.console.print(f'{config.stage}: finished before, at step {start}', highlight=False)
 
   def step(self, step, numbers, info):
     """Takes the device's numbers of `step`, and looks at those of the step before."""
@@ -110,48 +106,48 @@ class Log:
       return
     step, numbers, info = self.pending
     self.pending = None
-    numbers = {k: float(x) for k, x in {**jax.device_get(numbers), **info}.items()}
-    if not math.isfinite(numbers['loss']):
+    loss = float(numbers['loss'])
+    if not math.isfinite(loss):
       raise InputError(
-        f'loss is {numbers["loss"]} at step {step} (gradient norm {numbers["grad_norm"]:.3g}); the last '
+        f'loss is {loss} at step {step} (gradient norm {float(numbers["grad_norm"]):.3g}); the last '
         f'checkpoint in {self.workdir} is sound: lower optimizer.learning_rate or set optimizer.clip'
       )
-    if step % self.config.log_every and step not in (self.config.steps, self.start + 1):
+    first = step == self.start + 1
+    if not (first or step % self.config.log_every == 0 or step == self.config.steps):
       return
-    now = time.time()
-    since, first = self.window
-    if step > self.start + 1:  # the first step's time is the compiler's
-      speed = (step - first) * self.tokens / max(now - since, 1e-9)
-      numbers['tokens_per_second'] = speed
-      numbers['eta'] = (self.config.steps - step) * (now - since) / (step - first)
-      if self.peak_tokens:
-        numbers['mfu'] = speed / self.peak_tokens
-    self.window = (now, step)
-    self.numbers |= numbers
-    eta = numbers.pop('eta', None)
-    self.write(step, numbers)
-    self.progress(step, numbers, eta)
+    numbers = {k: float(x) for k, x in jax.device_get({**info, **numbers}).items()}
+    now, (then, before) = time.time(), self.since
+    eta = None
+    if not first:  # the first step's time is the compiler's
+      seconds = max(now - then - self.paused, 1e-9) / (step - before)
+      numbers['tokens_per_second'] = self.config.batch.B * self.config.batch.T / seconds
+      eta = (self.config.steps - step) * seconds
+      if self.peak:
+        numbers['mfu'] = numbers['tokens_per_second'] / self.peak
+    self.since, self.paused = (now, step), 0.0
+    self.write(step, numbers, eta)
 
-  def progress(self, step, numbers, eta):
-    """One line: rewritten in place on a terminal, a new one elsewhere."""
-    if not self.writes:
+  def write(self, step, numbers, eta=None):
+    """One line of metrics.jsonl, TensorBoard's points, and the progress line."""
+    if not self.mine:
       return
-    left = f'ETA {clock(eta)}' if eta is not None else 'compiled'
-    text = ' | '.join([f'{self.config.stage} {step}/{self.config.steps}', left] + [
-      f'{k.replace("tokens_per_second", "tokens/s")} {short(x)}' for k, x in numbers.items()
-    ])
-    self.say(text)
+    self.file.write(json.dumps({'step': step, 'time': round(time.time(), 2), **numbers}) + '\n')
+    for name, x in numbers.items():
+      self.board.add_scalar(name, x, step)
+    order = sorted(numbers, key=lambda k: (k != 'loss', k))
+    text = ' | '.join(f'{k.replace("tokens_per_second", "tokens/s")} {numbers[k]:.4g}' for k in order)
+    if eta is not None:
+      text = f'ETA {clock(eta)} | {text}'
+    self.bar.update(self.task, completed=step, text=text)
+    if self.bar.disable:
+      print(f'{self.config.stage} {step}/{self.config.steps} | {text}', flush=True)
 
-  def validation(self, step, numbers):
-    """Writes the means over the validation split."""
-    since = self.window
-    self.flush()
-    self.write(step, numbers)
-    self.say(f'{self.config.stage} {step}/{self.config.steps} | ' +
-             ' | '.join(f'{k} {short(x)}' for k, x in numbers.items()))
-    self.window = (time.time(), max(self.window[1], since[1]))
+  def pause(self, seconds):
+    """Time that went into something else than updates: validation, saving."""
+    self.paused += seconds
 
   def close(self):
-    if self.writes:
+    if self.mine:
+      self.bar.stop()
       self.file.close()
       self.board.close()

@@ -155,7 +155,13 @@ class Transformer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, tokens_BT, positions_BT=None, segments_BT=None, cache=None, targets_BT=None, temperature=1.0
+    self,
+    tokens_BT,
+    positions_BT=None,
+    segments_BT=None,
+    cache=None,
+    targets_BT=None,
+    temperature=1.0,
   ):
     """Returns (out, cache); out, in float32, is values_BT of a scalar head, else logits_BTV, or, given
     targets_BT, the pair (log π(target), entropy) of [B, T].

@@ -39,8 +39,9 @@ def schedule(c, steps):
 
 def decayed(params):
   """True for the leaves that weight decay pulls to zero: matrices, not norms, biases or heads."""
-  return jax.tree_util.tree_map_with_path(lambda path, _: _name(path)[-1] == 'w' and
-                                          'layers' in _name(path), params)
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: _name(path)[-1] == 'w' and 'layers' in _name(path), params
+  )
 
 
 def _matrix_axes(params):

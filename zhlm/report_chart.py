@@ -22,10 +22,10 @@ def ticks(low, high, wanted=4):
 
 def short(x):
   """An axis label: 1500 -> 1.5k, 0.00030000001 -> 3e-04."""
-  for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+  for size, letter in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
     if abs(x) >= size:
-      return f"{x / size:.3g}{letter}"
-  return f"{x:.0e}" if 0 < abs(x) < 1e-3 else f"{x:.4g}"
+      return f'{x / size:.3g}{letter}'
+  return f'{x:.0e}' if 0 < abs(x) < 1e-3 else f'{x:.4g}'
 
 
 def bucket(points):
@@ -58,7 +58,7 @@ def line(points, place, kind):
   if len(points) == 1:
     x, y = place(*points[0])
     return f'<circle class="{kind} dot" cx="{x:.1f}" cy="{y:.1f}" r="3.2"/>'
-  path = "L".join("{:.1f} {:.1f}".format(*place(x, y)) for x, y in points)
+  path = 'L'.join('{:.1f} {:.1f}'.format(*place(x, y)) for x, y in points)
   return f'<path class="{kind}" d="M{path}"/>'
 
 
@@ -84,17 +84,15 @@ def chart(label, train, validation):
     parts.append(f'<text x="{LEFT - 6}" y="{at + 3.5:.1f}" text-anchor="end">{short(y)}</text>')
   for x in ticks(x0, x1):
     at = place(x, y0)[0]
-    anchor = "end" if at > WIDTH - 24 else "middle"
+    anchor = 'end' if at > WIDTH - 24 else 'middle'
     parts.append(f'<text x="{at:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{short(x)}</text>')
   if len(drawn[0]) > 40:
-    parts += [line(drawn[0], place, "train faint"), line(smooth(drawn[0]), place, "train")]
+    parts += [line(drawn[0], place, 'train faint'), line(smooth(drawn[0]), place, 'train')]
   elif drawn[0]:
-    parts.append(line(drawn[0], place, "train"))
+    parts.append(line(drawn[0], place, 'train'))
   if drawn[1]:
-    parts.append(line(drawn[1], place, "valid"))
-    if len(drawn[1]) <= 30:
-      parts += [line([point], place, "valid") for point in drawn[1]]
+    dots = drawn[1] if 1 < len(drawn[1]) <= 30 else []
+    parts += [line(part, place, 'valid') for part in (drawn[1], *([dot] for dot in dots))]
   return (
-    f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
-    f"{''.join(parts)}</svg>"
+    f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
   )

@@ -6,6 +6,7 @@ asks the network for nothing.
 
 import html
 import math
+import re
 
 from zhlm.report_style import CHINESE, CSS
 
@@ -17,13 +18,13 @@ def text(x):
 
 def both(zh, en, block=False):
   """Chinese, then English: beside it, or as a line beneath (`block`)."""
-  kind = "en line" if block else "en"
+  kind = 'en line' if block else 'en'
   return f'{text(zh)} <span class="{kind}" lang="en">{text(en)}</span>'
 
 
 def name(key):
   """A field's name: Chinese and the field where we know it, else the field."""
-  last = str(key).split("/")[-1]
+  last = str(key).split('/')[-1]
   return both(CHINESE[last], key) if last in CHINESE else text(key)
 
 
@@ -36,15 +37,15 @@ def number(x):
   """1234567 -> 1,234,567; 0.123456 -> 0.1235; True, None and text as a reader would say them."""
   if isinstance(x, float) and math.isfinite(x):
     if abs(x) >= 1000:
-      return f"{x:,.0f}"
-    return f"{x:.4g}"
+      return f'{x:,.0f}'
+    return f'{x:.4g}'
   if is_number(x):
-    return f"{x:,}"
+    return f'{x:,}'
   if isinstance(x, (list, tuple)):
-    return text("　".join(map(str, x)))
-  return text(
-    {True: "是 yes", False: "否 no", None: "—"}[x] if x is None or x in (True, False) else x
-  )
+    return text('　'.join(map(str, x)))
+  if isinstance(x, str) and re.fullmatch('[0-9a-f]{40,}', x):
+    return f'{x[:12]}…'  # a digest: enough to compare by eye
+  return text({True: '是 yes', False: '否 no', None: '—'}[x] if x is None or x in (True, False) else x)
 
 
 def duration(seconds):
@@ -52,34 +53,34 @@ def duration(seconds):
   minutes, s = divmod(round(seconds), 60)
   hours, m = divmod(minutes, 60)
   if hours:
-    return f"{hours} 小时 {m} 分", f"{hours} h {m} min"
-  return (f"{m} 分 {s} 秒", f"{m} min {s} s") if m else (f"{s} 秒", f"{s} s")
+    return f'{hours} 小时 {m} 分', f'{hours} h {m} min'
+  return (f'{m} 分 {s} 秒', f'{m} min {s} s') if m else (f'{s} 秒', f'{s} s')
 
 
 def facts(pairs):
   """A row of (label HTML, value HTML)."""
-  items = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in pairs)
-  return f'<dl class="facts">{items}</dl>' if items else ""
+  items = ''.join(f'<div><dt>{label}</dt><dd>{value}</dd></div>' for label, value in pairs)
+  return f'<dl class="facts">{items}</dl>' if items else ''
 
 
-def table(head, rows, kind="", labels=()):
+def table(head, rows, kind='', labels=()):
   """Rows of cells (HTML, is a number?); the first cell of a row is its heading.
 
   `kind` is a CSS class; "stack" puts cells under each other on a phone, each under its label.
   """
-  labels = [f' data-name="{text(label)}"' for label in labels] or [""] * 99
-  top = "".join(f"<th{' class=n' if right else ''}>{cell}</th>" for cell, right in head)
-  body = "".join(
-    "<tr>"
-    + f"<th>{row[0][0]}</th>"
-    + "".join(
-      f"<td{label}{' class=n' if right else ''}>{cell}</td>"
+  labels = [f' data-name="{text(label)}"' for label in labels] or [''] * 99
+  top = ''.join(f'<th{" class=n" if right else ""}>{cell}</th>' for cell, right in head)
+  body = ''.join(
+    '<tr>'
+    + f'<th>{row[0][0]}</th>'
+    + ''.join(
+      f'<td{label}{" class=n" if right else ""}>{cell}</td>'
       for label, (cell, right) in zip(labels, row[1:], strict=False)
     )
-    + "</tr>"
+    + '</tr>'
     for row in rows
   )
-  top = f"<thead><tr>{top}</tr></thead>" if top else ""
+  top = f'<thead><tr>{top}</tr></thead>' if top else ''
   return f'<div class="scroll"><table class="{kind}">{top}<tbody>{body}</tbody></table></div>'
 
 
@@ -90,29 +91,29 @@ def is_plain(x):
   )
 
 
-def tree(value, title=""):
+def tree(value, title=''):
   """Any nest of dicts, lists and scalars as tables: a dict of dicts becomes rows and columns."""
   if is_plain(value):
-    return f"<p>{number(value)}</p>"
+    return f'<p>{number(value)}</p>'
   if isinstance(value, list):
     value = {i: x for i, x in enumerate(value, start=1)}
   plain = {k: v for k, v in value.items() if is_plain(v)}
   deep = {k: dict(enumerate(v, 1)) if isinstance(v, list) else v for k, v in value.items()}
   deep = {k: v for k, v in deep.items() if k not in plain}
-  heading = f"<h3>{title}</h3>" if title else ""
-  out = ""
+  heading = f'<h3>{title}</h3>' if title else ''
+  out = ''
   if plain:
     out += heading + pairs_table(plain)
   below = [x for row in deep.values() for x in row.values()]
   if below and not any(map(is_plain, below)):
     # Two levels of names before the numbers: "source · rule" names a row.
-    return out + tree({f"{a} · {b}": x for a, row in deep.items() for b, x in row.items()}, title)
+    return out + tree({f'{a} · {b}': x for a, row in deep.items() for b, x in row.items()}, title)
   if deep:
     out += heading * (not plain) + rows_table(deep)
     for column in dict.fromkeys(k for row in deep.values() for k, x in row.items()):
       part = {k: row[column] for k, row in deep.items() if not is_plain(row.get(column))}
       if part:
-        out += tree(part, f"{title} · {name(column)}" if title else name(column))
+        out += tree(part, f'{title} · {name(column)}' if title else name(column))
   return out
 
 
@@ -135,17 +136,16 @@ def rows_table(deep):
   """One row a key, one column a name that holds something plain in any row."""
   columns = dict.fromkeys(k for row in deep.values() for k, x in row.items() if is_plain(x))
   numeric = {c: all(is_number(r.get(c, 0)) for r in deep.values()) for c in columns}
-  head = [("", False), *((name(c), numeric[c]) for c in columns)]
+  head = [('', False), *((name(c), numeric[c]) for c in columns)]
   rows = [
-    [(name(key), False), *((number(row.get(c)), numeric[c]) for c in columns)]
-    for key, row in deep.items()
+    [(name(key), False), *((number(row.get(c)), numeric[c]) for c in columns)] for key, row in deep.items()
   ]
   return table(head, rows)
 
 
 def section(anchor, zh, en, body):
   """A part of the page; without a body it says so."""
-  missing = both("还没有这些数据。", "Not there yet.")
+  missing = both('还没有这些数据。', 'Not there yet.')
   body = body or f'<div class="card off">{missing}</div>'
   return f'<section id="{anchor}"><header><h2>{both(zh, en)}</h2></header>{body}</section>'
 
@@ -159,5 +159,5 @@ def page(title, body):
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "style-src 'unsafe-inline'; img-src data:\">"
     f'<link rel="icon" href="data:,"><title>{text(title)}</title><style>{CSS}</style></head>'
-    f"<body><main>{body}</main></body></html>\n"
+    f'<body><main>{body}</main></body></html>\n'
   )

@@ -5,67 +5,63 @@ from zhlm.report_files import series, speed, wall_seconds
 from zhlm.report_page import both, duration, facts, is_number, name, number, section, table, text
 
 STAGES = {
-  "pretrain": ("预训练", "Pretraining", "读大量文字，学会接着写", "reads, and learns to go on"),
-  "sft": (
-    "监督微调",
-    "Supervised fine-tuning",
-    "看示范，学会回答",
-    "sees answers, learns to answer",
+  'pretrain': ('预训练', 'Pretraining', '读大量文字，学会接着写', 'reads, and learns to go on'),
+  'sft': (
+    '监督微调',
+    'Supervised fine-tuning',
+    '看示范，学会回答',
+    'sees answers, learns to answer',
   ),
-  "reward": ("奖励模型", "Reward model", "看比较，学会打分", "sees comparisons, learns to score"),
-  "ppo": ("强化学习", "PPO", "按得分改进回答", "answers for a better score"),
+  'reward': ('奖励模型', 'Reward model', '看比较，学会打分', 'sees comparisons, learns to score'),
+  'ppo': ('强化学习', 'PPO', '按得分改进回答', 'answers for a better score'),
 }
 # Curves to see first, in this order; the others wait behind "more curves".
 FIRST = {
-  "pretrain": ("loss", "bits_per_character", "bits_per_byte", "accuracy"),
-  "sft": ("loss", "bits_per_character", "bits_per_byte", "accuracy"),
-  "reward": ("accuracy", "loss", "margin"),
-  "ppo": ("score", "kl", "entropy", "length", "ended", "value_loss"),
+  'pretrain': ('loss', 'bits_per_character', 'bits_per_byte', 'accuracy'),
+  'sft': ('loss', 'bits_per_character', 'bits_per_byte', 'accuracy'),
+  'reward': ('accuracy', 'loss', 'margin'),
+  'ppo': ('score', 'kl', 'entropy', 'length', 'ended', 'value_loss'),
 }
-ROLES = {"system": ("系统", "system"), "user": ("问", "user"), "assistant": ("答", "assistant")}
+ROLES = {'system': ('系统', 'system'), 'user': ('问', 'user'), 'assistant': ('答', 'assistant')}
 
 
 def figure(key, train, validation, broken):
   """One chart with its name and last values."""
   last = [
     f'<span style="color:var(--{kind})">{number(float(points[-1][1]))}</span>'
-    for kind, points in (("train", train), ("valid", validation))
+    for kind, points in (('train', train), ('valid', validation))
     if points
   ]
   if broken:
     last.append(f'<span style="color:var(--bad)">{len(broken)} × NaN</span>')
-  drawn = chart(f"{key} against step", train, validation) if train or validation else ""
-  return (
-    f"<figure><figcaption><h4>{name(key)}</h4><b>{'　'.join(last)}</b></figcaption>{drawn}</figure>"
-  )
+  drawn = chart(f'{key} against step', train, validation) if train or validation else ''
+  return f'<figure><figcaption><h4>{name(key)}</h4><b>{"　".join(last)}</b></figcaption>{drawn}</figure>'
 
 
 def curves(stage, metrics):
   """The first curves of a stage, and the others folded away."""
   found = series(metrics)
   order = {key: i for i, key in enumerate(FIRST[stage])}
-  first = sorted(
-    (k for k in found if k.split("/")[-1] in order), key=lambda k: order[k.split("/")[-1]]
-  )
+  first = sorted((k for k in found if k.split('/')[-1] in order), key=lambda k: order[k.split('/')[-1]])
   rest = [k for k in found if k not in first]
   key = (
     '<p class="key en"><i style="background:var(--train);margin-left:0"></i>训练 train'
     '<i style="background:var(--valid)"></i>验证 validation　横轴：步 · x: step</p>'
   )
   grids = [
-    f'<div class="charts">{"".join(figure(k, *found[k]) for k in keys)}</div>' if keys else ""
+    f'<div class="charts">{"".join(figure(k, *found[k]) for k in keys)}</div>' if keys else ''
     for keys in (first, rest)
   ]
-  more = f"<details><summary>{both('更多曲线', 'more curves')}</summary>{grids[1]}</details>"
-  return (key if found else "") + grids[0] + (more if rest else "")
+  more = f'<details><summary>{both("更多曲线", "more curves")}</summary>{grids[1]}</details>'
+  return (key if found else '') + grids[0] + (more if rest else '')
 
 
-def flat(config, prefix=""):
+def flat(config, prefix=''):
   """{'model.D': 512, …} of a nested config."""
   out = {}
   for key, value in config.items():
     if isinstance(value, dict):
-      out |= flat(value, f"{prefix}{key}.")
+      out |= flat(value, f'{prefix}{key}.')
     else:
       out[prefix + key] = value
   return out
@@ -73,48 +69,48 @@ def flat(config, prefix=""):
 
 def basics(run):
   """(label, value) of a run's length, speed and its own results."""
-  steps = max((row["step"] for row in run["metrics"]), default=None)
+  steps = max((row['step'] for row in run['metrics']), default=None)
   seconds, rate = wall_seconds(run), speed(run)
-  pairs = [(name("steps"), number(steps))] if steps is not None else []
+  pairs = [(name('steps'), number(steps))] if steps is not None else []
   if seconds is not None:
-    pairs.append((both("用时", "wall time"), both(*duration(seconds))))
+    pairs.append((both('用时', 'wall time'), both(*duration(seconds))))
   if rate is not None:
-    pairs.append((name("tokens_per_second"), number(round(rate))))
-  return pairs + [(name(k), number(v)) for k, v in run["results"].items() if k != "wall_seconds"]
+    pairs.append((name('tokens_per_second'), number(round(rate))))
+  return pairs + [(name(k), number(v)) for k, v in run['results'].items() if k != 'wall_seconds']
 
 
 def stage_section(stage, run):
   """All of one stage, or that it has not been run."""
   zh, en, *_ = STAGES[stage]
   if run is None:
-    missing = both("这一步还没有运行。", "This stage has not been run.")
+    missing = both('这一步还没有运行。', 'This stage has not been run.')
     return section(stage, zh, en, f'<div class="card off">{missing}</div>')
-  body = facts(basics(run)) + curves(stage, run["metrics"])
-  settings = flat(run["config"])
+  body = facts(basics(run)) + curves(stage, run['metrics'])
+  settings = flat(run['config'])
   if settings:
     rows = [[(text(k), False), (number(v), False)] for k, v in settings.items()]
-    title = both("全部设置", "all settings")
-    body += f"<details><summary>{title}</summary>{table([], rows)}</details>"
+    title = both('全部设置', 'all settings')
+    body += f'<details><summary>{title}</summary>{table([], rows)}</details>'
   return section(stage, zh, en, body)
 
 
 def turn(message):
   """One message under the name of who said it."""
-  who = ROLES.get(message["role"], (message["role"], ""))
+  who = ROLES.get(message['role'], (message['role'], ''))
   return f'<p><span class="tag">{both(*who)}</span>{text(message["content"])}</p>'
 
 
 def said(messages):
   """A prompt: the text alone where it is one question, else a line for each turn."""
   if len(messages) == 1:
-    return f"<p>{text(messages[0]['content'])}</p>"
-  return "".join(map(turn, messages))
+    return f'<p>{text(messages[0]["content"])}</p>'
+  return ''.join(map(turn, messages))
 
 
 def completion(sample):
   """One answer with its score."""
-  score = sample.get("score")
-  tag = f'<span class="tag">{both("得分", "score")} {score:.2f}</span>' if is_number(score) else ""
+  score = sample.get('score')
+  tag = f'<span class="tag">{both("得分", "score")} {score:.2f}</span>' if is_number(score) else ''
   return f'<div class="said"><p>{tag}{text(sample["completion"])}</p></div>'
 
 
@@ -122,34 +118,34 @@ def samples_section(runs):
   """One row a prompt, one column a stage: the same question before and after each lesson."""
   rows = {}
   for stage, run in runs.items():
-    for sample in run["samples"] if run else ():
-      key = tuple((m["role"], m["content"]) for m in sample["prompt"])
-      row = rows.setdefault(key, {"prompt": sample["prompt"], "sources": {}})
-      row["sources"][str(sample.get("source", ""))] = None
+    for sample in run['samples'] if run else ():
+      key = tuple((m['role'], m['content']) for m in sample['prompt'])
+      row = rows.setdefault(key, {'prompt': sample['prompt'], 'sources': {}})
+      row['sources'][str(sample.get('source', ''))] = None
       row.setdefault(stage, []).append(sample)
   columns = [s for s in STAGES if any(s in row for row in rows.values())]
   lines = []
   for row in sorted(rows.values(), key=lambda row: -sum(s in row for s in columns)):
-    tags = "".join(f'<span class="tag">{text(s)}</span>' for s in row["sources"] if s)
-    lines.append([(tags + said(row["prompt"]), False)])
-    lines[-1] += [("".join(map(completion, row.get(s, []))), False) for s in columns]
-  head = [(both("问", "prompt"), False), *((both(*STAGES[s][:2]), False) for s in columns)]
-  labels = [f"{STAGES[s][0]} {STAGES[s][1]}" for s in columns]
-  body = table(head, lines, "stack talk", labels) if lines else ""
-  return section("samples", "样例：同一个问题，各阶段怎样回答", "Samples, stage by stage", body)
+    tags = ''.join(f'<span class="tag">{text(s)}</span>' for s in row['sources'] if s)
+    lines.append([(tags + said(row['prompt']), False)])
+    lines[-1] += [(''.join(map(completion, row.get(s, []))), False) for s in columns]
+  head = [(both('问', 'prompt'), False), *((both(*STAGES[s][:2]), False) for s in columns)]
+  labels = [f'{STAGES[s][0]} {STAGES[s][1]}' for s in columns]
+  body = table(head, lines, 'stack talk', labels) if lines else ''
+  return section('samples', '样例：同一个问题，各阶段怎样回答', 'Samples, stage by stage', body)
 
 
 def card(stage, run):
   """A stage in a few words: what it learns from, how long it took."""
   zh, en, zh_what, en_what = STAGES[stage]
   if run is None:
-    state = both("还没有运行", "not run yet", block=True)
+    state = both('还没有运行', 'not run yet', block=True)
   else:
-    steps = max((row["step"] for row in run["metrics"]), default=0)
+    steps = max((row['step'] for row in run['metrics']), default=0)
     seconds = wall_seconds(run)
-    time_zh, time_en = duration(seconds) if seconds is not None else ("—", "—")
-    state = both(f"{steps:,} 步 · {time_zh}", f"{steps:,} steps · {time_en}", block=True)
+    time_zh, time_en = duration(seconds) if seconds is not None else ('—', '—')
+    state = both(f'{steps:,} 步 · {time_zh}', f'{steps:,} steps · {time_en}', block=True)
   return (
     f'<a class="card{" off" if run is None else ""}" href="#{stage}"><h4>{both(zh, en)}</h4>'
-    f"<p>{both(zh_what, en_what, block=True)}</p><p>{state}</p></a>"
+    f'<p>{both(zh_what, en_what, block=True)}</p><p>{state}</p></a>'
   )

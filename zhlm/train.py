@@ -1,13 +1,13 @@
 """The only loop and the only update, for every stage: read a batch, take a gradient, write it down."""
 
+import functools
 import signal
+import time
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from flax import linen as nn
 
 from zhlm import checkpoint, metrics, optim, sharding, stages
 from zhlm.errors import InputError
@@ -62,17 +62,26 @@ def make_step(loss, tx, microbatches, key):
   return step
 
 
-def validate(loss, stage, params, batches):
-  """Means of the loss and of the stage's numbers over the first `batches` of the validation split."""
+def validate(stage, params, count, split='validation'):
+  """Means of the loss and of the stage's numbers over the first `count` batches of a split."""
   total, weight = {}, 0.0
-  for i, (batch, info) in enumerate(stage.batches(lambda: params, 0, 'validation')):
-    if i == batches:
+  for i, (batch, info) in enumerate(stage.batches(lambda: params, 0, split)):
+    if i >= count:
       break
-    value, numbers, w = jax.device_get(loss(params, batch))
+    batch = sharding.put_batch(jax.sharding.get_mesh(), batch)
+    value, numbers, w = jax.device_get(_weighed(stage.loss, params, batch))
     for name, x in {'loss': value, **numbers, **info}.items():
       total[name] = total.get(name, 0.0) + float(w) * float(x)
     weight += float(w)
-  return {f'validation/{name}': x / weight for name, x in total.items()}
+  return {f'{split}/{name}': x / weight for name, x in total.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _weighed(loss, params, batch):
+  """(loss, metrics, the batch's weight before it is scaled to one)."""
+  leaves = jax.tree_util.tree_leaves_with_path(batch)
+  weight = sum(x.sum() for path, x in leaves if path[-1].key == 'weights')
+  return *loss(params, weights_sum_to_one(batch), jax.random.key(0)), weight
 
 
 def _signals(hit):
@@ -99,20 +108,16 @@ def train(config, workdir):
   with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
     stage = stages.make(config)
     if config.save_every % stage.period:
-      raise InputError(f'save_every={config.save_every} must be a multiple of {stage.period}, the '
-                       f'updates made from one rollout: a checkpoint falls between rollouts')
+      raise InputError(
+        f'save_every={config.save_every} must be a multiple of {stage.period}, the '
+        f'updates made from one rollout: a checkpoint falls between rollouts'
+      )
     tx = optim.make(config.optimizer, config.steps)
     key = jax.random.key(config.seed)
 
     start, params, opt = run.restore(lambda: stage.init(key), tx.init, stage.start)
     state = State(jnp.asarray(start, jnp.int32), params, opt)
     step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key), donate_argnums=0)
-
-    @jax.jit
-    def loss_fn(params, batch):
-      weight = sum(x.sum() for path, x in jax.tree_util.tree_leaves_with_path(batch)
-                   if path[-1].key == 'weights')
-      return *stage.loss(params, weights_sum_to_one(batch), key), weight
 
     log = metrics.Log(workdir, config, state.params, start, mesh)
     previous = _signals(hit)
@@ -122,15 +127,19 @@ def train(config, workdir):
         batch, info = next(batches)
         state, numbers = step_fn(state, sharding.put_batch(mesh, batch))
         log.step(step, numbers, info)  # looks at the step before: this one is still running
-        last, between = step == config.steps, step % stage.period == 0
-        if config.eval_every and (step % config.eval_every == 0 or last):
-          log.validation(step, validate(loss_fn, stage, state.params, config.eval_batches))
-        stop = hit and between
-        if step % config.save_every == 0 or last or stop:
+        last, stop = step == config.steps, hit and step % stage.period == 0
+        validates = config.eval_every and (step % config.eval_every == 0 or last)
+        saves = step % config.save_every == 0 or last or stop
+        if validates or saves:
           log.flush()  # raises when a loss was not a number: what is saved is sound
-          run.save(step, state.params, state.opt)
+          since = time.time()
+          if validates:
+            log.write(step, validate(stage, state.params, config.eval_batches))
+          if saves:
+            run.save(step, state.params, state.opt)
+          log.pause(time.time() - since)
         if stop and not last:
-          raise metrics.Stopped(hit[0], step)
+          raise metrics.Stopped(hit[0], step, workdir)
     finally:
       for s, handler in previous.items():
         signal.signal(s, handler)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from zhlm import losses
-from zhlm.data import chat, records, tokenizer
+from zhlm.data import chat, manifest, records, tokenizer
 from zhlm.errors import InputError
 
 
@@ -26,10 +26,16 @@ def concat(lengths, T, rng):
   for begin in range(0, int(ends[-1]), T):
     first = np.searchsorted(ends, begin, 'right')
     last = np.searchsorted(starts, begin + T, 'left')
-    rows.append([
-      (int(order[i]), max(begin - int(starts[i]), 0), min(begin + T, int(ends[i])) - int(starts[i]))
-      for i in range(first, last)
-    ])
+    rows.append(
+      [
+        (
+          int(order[i]),
+          max(begin - int(starts[i]), 0),
+          min(begin + T, int(ends[i])) - int(starts[i]),
+        )
+        for i in range(first, last)
+      ]
+    )
   return rows
 
 
@@ -79,19 +85,29 @@ class Packed:
 
 
 def folder(config, dataset):
-  """The prepared dataset `dataset`; InputError when launch.prepare has not made it."""
+  """The folder of a prepared dataset. Raises InputError when launch.prepare has not made it, or when the
+  tokenizer beside it is not the one that wrote its tokens, or has more pieces than the model."""
+  found = manifest.read(config.data)
   path = Path(config.data) / 'data' / dataset
-  if not path.exists():
+  if found is None or not path.exists():
     raise InputError(
       f'no dataset {dataset!r} in {config.data}; make it with '
-      f'`python -m launch.prepare --config=configs/data.py --workdir={config.data}`'
+      f'`python -m launch.prepare --config=configs/data.py:source=… --workdir={config.data}`'
     )
+  if tokenizer.sha256(tokenizer_file(config)) != found['tokenizer_sha256']:
+    raise InputError(
+      f'{tokenizer_file(config)} is not the tokenizer that wrote the tokens in {config.data}/data; '
+      f'prepare the data again, or put that tokenizer back'
+    )
+  pieces = tokenizer.load(tokenizer_file(config)).vocab_size()
+  if pieces > config.model.V:
+    raise InputError(f'the tokenizer has {pieces} pieces, more than model.V={config.model.V}')
   return path
 
 
 def tokenizer_file(config):
   """The tokenizer that made config.data."""
-  return Path(config.data) / 'tokenizer' / 'tokenizer.model'
+  return str(Path(config.data) / 'tokenizer' / 'tokenizer.model')
 
 
 def end_of_turn(config):
@@ -151,15 +167,32 @@ class Prompts:
     return {'tokens': np.pad(tokens, (0, self.P - len(tokens))), 'lengths': np.int32(len(tokens))}
 
 
+class Filled:
+  """A source filled up to whole batches of B with rows that weigh nothing, so that a split is read whole."""
+
+  def __init__(self, source, B):
+    self.source, self.length = source, -(-len(source) // B) * B
+
+  def __len__(self):
+    return self.length
+
+  def __getitem__(self, index):
+    row = self.source[index % len(self.source)]
+    if index >= len(self.source) and 'weights' in row:
+      row['weights'] = np.zeros_like(row['weights'])
+    return row
+
+
 def stream(source, config, start, split, B=None):
   """(batch, info) from batch number `start`: shuffled anew each epoch without end for `train`, once in
-  order for other splits. This process's rows only. Raises InputError for a source of under B rows."""
+  order for other splits. This process's rows only. Raises InputError for a train split of under B rows."""
   B = B or config.batch.B
-  if len(source) < B:
-    raise InputError(f'{split} has {len(source)} rows, fewer than a batch of {B}; lower batch.B')
-  rows = grain.MapDataset.source(source)
   if split == 'train':
-    rows = rows.seed(config.seed).shuffle().repeat()
+    if len(source) < B:
+      raise InputError(f'{split} has {len(source)} rows, fewer than a batch of {B}; lower batch.B')
+    rows = grain.MapDataset.source(source).seed(config.seed).shuffle().repeat()
+  else:
+    rows = grain.MapDataset.source(Filled(source, B))
   rows = rows[jax.process_index() :: jax.process_count()]
   batches = rows.batch(B // jax.process_count(), drop_remainder=True)
   steps = itertools.count(start) if split == 'train' else range(start, len(batches))

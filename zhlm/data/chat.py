@@ -3,19 +3,19 @@
   <|im_start|>user\\n你好<|im_end|>\\n<|im_start|>assistant\\n你好！<|im_end|>
 
 The markers are control symbols: they enter as ids, and text that spells them stays text, so nobody
-can forge a turn. Every piece of text is encoded by itself, so the mask is right by construction, and
+can forge a turn. Every text is encoded by itself, so the mask is right by construction, and
 `encode_conversation(m) == encode_prompt(m[:-1]) + encode_completion(m[-1])` holds token for token.
 """
 
 from zhlm.data.tokenizer import encode
 from zhlm.errors import InputError
 
-ROLES = ("system", "user", "assistant")
+ROLES = ('system', 'user', 'assistant')
 
 
 def end_of_text(tokenizer):
   """Id between documents, and the id to pad with."""
-  return tokenizer.piece_to_id("<|endoftext|>")
+  return tokenizer.piece_to_id('<|endoftext|>')
 
 
 pad = end_of_text
@@ -23,31 +23,31 @@ pad = end_of_text
 
 def end_of_turn(tokenizer):
   """Id that ends a turn: where sampling stops."""
-  return tokenizer.piece_to_id("<|im_end|>")
+  return tokenizer.piece_to_id('<|im_end|>')
 
 
-def validate(messages, last="assistant", where="messages"):
-  """Raises InputError unless roles are [system] user assistant user … `last`, none of them empty."""
+def validate(messages, last='assistant', where='messages'):
+  """Raises InputError unless roles are [system] user assistant … `last`, none of them empty."""
   if not isinstance(messages, list) or not messages:
     raise InputError(f'{where}: must be a list of {{"role", "content"}} that is not empty')
   for i, message in enumerate(messages):
-    at = f"{where}[{i}]"
-    if not isinstance(message, dict) or not {"role", "content"} <= set(message):
+    at = f'{where}[{i}]'
+    if not isinstance(message, dict) or not {'role', 'content'} <= set(message):
       raise InputError(f'{at}: must be an object with "role" and "content"')
-    if message["role"] not in ROLES:
-      raise InputError(f"{at}.role: {message['role']!r} is none of {', '.join(ROLES)}")
-    if not isinstance(message["content"], str) or not message["content"].strip():
-      raise InputError(f"{at}.content: must be text that is not empty")
-  turns = [m["role"] for m in messages]
-  turns = turns[1:] if turns[0] == "system" else turns
-  if turns != [("user", "assistant")[i % 2] for i in range(len(turns))]:
-    raise InputError(f"{where}: roles must alternate [system], user, assistant, …, not {turns}")
+    if message['role'] not in ROLES:
+      raise InputError(f'{at}.role: {message["role"]!r} is none of {", ".join(ROLES)}')
+    if not isinstance(message['content'], str) or not message['content'].strip():
+      raise InputError(f'{at}.content: must be text that is not empty')
+  turns = [m['role'] for m in messages]
+  turns = turns[1:] if turns[0] == 'system' else turns
+  if turns != [('user', 'assistant')[i % 2] for i in range(len(turns))]:
+    raise InputError(f'{where}: roles must alternate [system], user, assistant, …, not {turns}')
   if not turns or turns[-1] != last:
-    raise InputError(f"{where}: must end with a turn of role {last!r}")
+    raise InputError(f'{where}: must end with a turn of role {last!r}')
 
 
 def _head(tokenizer, role):
-  return [tokenizer.piece_to_id("<|im_start|>"), *encode(tokenizer, f"{role}\n")]
+  return [tokenizer.piece_to_id('<|im_start|>'), *encode(tokenizer, f'{role}\n')]
 
 
 def encode_completion(tokenizer, text):
@@ -57,12 +57,12 @@ def encode_completion(tokenizer, text):
 
 def encode_prompt(tokenizer, messages):
   """Tokens up to and including `<|im_start|>assistant\\n`. Raises InputError for bad messages."""
-  validate(messages, last="user")
+  validate(messages, last='user')
   tokens = []
   for message in messages:
-    tokens += _head(tokenizer, message["role"])
-    tokens += [*encode_completion(tokenizer, message["content"]), *encode(tokenizer, "\n")]
-  return tokens + _head(tokenizer, "assistant")
+    tokens += _head(tokenizer, message['role'])
+    tokens += [*encode_completion(tokenizer, message['content']), *encode(tokenizer, '\n')]
+  return tokens + _head(tokenizer, 'assistant')
 
 
 def encode_conversation(tokenizer, messages):
@@ -70,10 +70,10 @@ def encode_conversation(tokenizer, messages):
   validate(messages)
   tokens, mask = [], []
   for i, message in enumerate(messages):
-    head = (encode(tokenizer, "\n") if i else []) + _head(tokenizer, message["role"])
-    body = encode_completion(tokenizer, message["content"])
+    head = (encode(tokenizer, '\n') if i else []) + _head(tokenizer, message['role'])
+    body = encode_completion(tokenizer, message['content'])
     tokens += head + body
-    mask += [0] * len(head) + [int(message["role"] == "assistant")] * len(body)
+    mask += [0] * len(head) + [int(message['role'] == 'assistant')] * len(body)
   return tokens, mask
 
 
@@ -81,9 +81,11 @@ def decode(tokenizer, tokens):
   """Text to show, control symbols spelled out (SentencePiece's own decoder drops them)."""
   out, run = [], []
   for token in map(int, tokens):
+    if token >= tokenizer.vocab_size():  # a model may have more rows than the tokenizer has pieces
+      token = tokenizer.unk_id()
     if tokenizer.is_control(token):
       out += [tokenizer.decode(run), tokenizer.id_to_piece(token)]
       run = []
     else:
       run.append(token)
-  return "".join([*out, tokenizer.decode(run)])
+  return ''.join([*out, tokenizer.decode(run)])

@@ -10,6 +10,7 @@ workdir/tokenizer/{tokenizer.model,report.json}
 import json
 import os
 import time
+from collections import Counter
 
 from zhlm.data import (
   clean,
@@ -19,10 +20,12 @@ from zhlm.data import (
   files,
   manifest,
   packages,
+  records,
   report,
   tasks,
   tokenizer,
 )
+from zhlm.errors import InputError
 
 
 def prepare(config, workdir, say=print):
@@ -31,66 +34,76 @@ def prepare(config, workdir, say=print):
   Raises InputError for bad sources, and for a folder that was prepared with another config or from
   other files (`config.finished=False` makes it anew).
   """
-  folder = os.path.join(workdir, "data")
-  model = os.path.join(workdir, "tokenizer", "tokenizer.model")
+  folder = os.path.join(workdir, 'data')
+  model = os.path.join(workdir, 'tokenizer', 'tokenizer.model')
   wanted = json.loads(config.to_json())
   if config.finished and (found := manifest.read(workdir)):
-    inputs = None if config.source == "demo" else hashes(files.list_files(config.source))
+    inputs = None if config.source == 'demo' else hashes(files.list_files(config.source))
     manifest.check_same(found, wanted, inputs, workdir)
-    if os.path.isfile(model) and manifest.sha256(model) == found["tokenizer_sha256"]:
-      say(f"{workdir}: already prepared")
+    made = [os.path.join(folder, stage) for stage, splits in found['datasets'].items() if splits]
+    same = os.path.isfile(model) and manifest.sha256(model) == found['tokenizer_sha256']
+    if same and all(map(records.finished, made)):
+      say(f'{workdir}: already prepared')
       return found
-  os.makedirs(folder, exist_ok=True)
-  if os.path.isfile(manifest.path(workdir)):
-    os.remove(manifest.path(workdir))
   started, seconds, notes, datasets = time.time(), {}, {}, {}
   step = manifest.steps(say, seconds)
 
-  with step("read") as done:
+  with step('read') as done:
     items, inputs = read_source(config, say)
-    done(f"{len(items):,} items from {len(inputs)} files")
-  with step("clean") as done:
-    items, sources = clean.clean(items, lambda item: config.rules[item["kind"]])
-    done(f"{len(items):,} kept")
-  with step("dedup and split") as done:
+    done(f'{len(items):,} items from {len(inputs)} files')
+  with step('clean') as done:
+    items, sources = clean.clean(items, lambda item: config.rules[item['kind']])
+    done(f'{len(items):,} kept')
+  with step('dedup and split') as done:
     items, clusters = split_items(items, config, sources)
-    done(f"{len(items):,} kept")
-  with step("tasks") as done:
+    done(f'{len(items):,} kept')
+  with step('tasks') as done:
     tables = tasks.build(items, config, notes)
-    done(", ".join(f"{sum(map(len, t.values())):,} {name}" for name, t in tables.items()))
-  with step("tokenizer") as done:
+    done(', '.join(f'{sum(map(len, t.values())):,} {name}' for name, t in tables.items()))
+  if not items:
+    raise InputError(f'source={config.source}: no text is left: {_why(sources)} (--config.rules.…)')
+  os.makedirs(folder, exist_ok=True)
+  if os.path.isfile(manifest.path(workdir)):
+    os.remove(manifest.path(workdir))  # from here on what was prepared before is overwritten
+  with step('tokenizer') as done:
     tokenizer.train(training_texts(tables), model, config.vocab_size, config.character_coverage)
     spm = tokenizer.load(model)
     about = describe(spm, tables)
-    manifest.write_json(os.path.join(os.path.dirname(model), "report.json"), about)
-    done(
-      ", ".join(f"{k} {v['characters_per_token']}" for k, v in about.items()) + " characters/token"
-    )
+    manifest.write_json(os.path.join(os.path.dirname(model), 'report.json'), about)
+    done(', '.join(f'{k} {v["characters_per_token"]}' for k, v in about.items()) + ' characters/token')
   for stage in encode.STAGES:
-    with step(f"write {stage}") as done:
+    with step(f'write {stage}') as done:
       datasets[stage], too_long = encode.write_stage(folder, stage, tables, spm, config, say)
-      notes[f"{stage}: above max_tokens"] = too_long
-      done(", ".join(f"{k} {v['records']:,}" for k, v in datasets[stage].items()) or "nothing")
-  with step("write jsonl"):
+      notes[f'{stage}: above max_tokens'] = too_long
+      done(', '.join(f'{k} {v["records"]:,}' for k, v in datasets[stage].items()) or 'nothing')
+  with step('write jsonl'):
     write_tables(folder, tables)
 
   tokenizer_sha256 = manifest.sha256(model)
-  seconds["all"] = round(time.time() - started, 1)
+  seconds['all'] = round(time.time() - started, 1)
   summary = {
-    "config": wanted,
-    "tokenizer_sha256": tokenizer_sha256,
-    "inputs": inputs,
-    "datasets": datasets,
-    "tables": {name: {s: len(rows) for s, rows in t.items()} for name, t in tables.items()},
-    "versions": manifest.versions(),
+    'config': wanted,
+    'tokenizer_sha256': tokenizer_sha256,
+    'inputs': inputs,
+    'datasets': datasets,
+    'tables': {name: {s: len(rows) for s, rows in t.items()} for name, t in tables.items()},
+    'versions': manifest.versions(),
   }
-  whole = {"tokenizer": about, "sources": sources, "clusters": clusters, "notes": notes}
-  whole = {**summary, **whole, "seconds": seconds}
-  manifest.write_json(os.path.join(folder, "report.json"), whole)
-  manifest.write_text(os.path.join(folder, "report.md"), report.markdown(whole, tables))
+  whole = {'tokenizer': about, 'sources': sources, 'clusters': clusters, 'notes': notes}
+  whole = {**summary, **whole, 'seconds': seconds}
+  manifest.write_json(os.path.join(folder, 'report.json'), whole)
+  manifest.write_text(os.path.join(folder, 'report.md'), report.markdown(whole, tables))
   manifest.write_json(manifest.path(workdir), summary)
-  say(f"{workdir}: prepared in {seconds['all']} s; have a look at {folder}/report.md")
+  say(f'{workdir}: prepared in {seconds["all"]} s; have a look at {folder}/report.md')
   return summary
+
+
+def _why(sources):
+  """The counts of all drops, by reason, in one line."""
+  count = Counter()
+  for source in sources.values():
+    count.update({reason: drop['count'] for reason, drop in source['dropped'].items()})
+  return ', '.join(f'{reason} {n:,}' for reason, n in count.most_common())
 
 
 def hashes(paths):
@@ -100,7 +113,7 @@ def hashes(paths):
 
 def read_source(config, say=print):
   """(items, {file name: sha256}) of the demo's packages or of a path. Raises InputError."""
-  if config.source == "demo":
+  if config.source == 'demo':
     archives = {name: collect.fetch(name, config.cache, say) for name in collect.PACKAGES}
     return packages.read(archives), hashes(archives.values())
   paths = files.list_files(config.source)
@@ -118,7 +131,7 @@ def split_items(items, config, sources):
   kept, clusters = dedup.dedup(ids, texts, groups)
   labels, members, exact, out = {}, {}, set(), []
   for item in items:
-    labels.setdefault(item["text"], set()).add(item.get("label"))
+    labels.setdefault(item['text'], set()).add(item.get('label'))
   for item, keep, cluster in zip(items, kept, clusters, strict=True):
     members[cluster] = members.get(cluster, 0) + 1
     keep = keep or (item['kind'] == 'preference' and item['text'] not in exact)
@@ -127,9 +140,9 @@ def split_items(items, config, sources):
     if keep and not conflict:
       out.append({**item, 'cluster': cluster, 'split': _split(item, cluster, config)})
       continue
-    entry = sources[item["source"]]
-    entry["kept"] -= 1
-    clean.note(entry, "label_conflict" if conflict else "near_duplicate", item["text"])
+    entry = sources[item['source']]
+    entry['kept'] -= 1
+    clean.note(entry, 'label_conflict' if conflict else 'near_duplicate', item['text'])
   return out, clean.histogram(members.values())
 
 
@@ -144,23 +157,23 @@ def _split(item, cluster, config):
 
 def training_texts(tables):
   """What the tokenizer learns from: the training texts, and role names as often as they occur."""
-  for row in tables["documents"].get("train", []):
-    yield row["text"]
-  for row in tables["conversations"].get("train", []):
-    for message in row["messages"]:
-      yield message["role"]
-      yield message["content"]
-  for row in tables["preferences"].get("train", []):
-    yield from (message["content"] for message in row["prompt"])
-    yield from row["completions"]
+  for row in tables['documents'].get('train', []):
+    yield row['text']
+  for row in tables['conversations'].get('train', []):
+    for message in row['messages']:
+      yield message['role']
+      yield message['content']
+  for row in tables['preferences'].get('train', []):
+    yield from (message['content'] for message in row['prompt'])
+    yield from row['completions']
 
 
 def describe(spm, tables):
   """{table: how well the tokenizer does on its test texts}."""
   texts = {
-    "documents": [row["text"] for row in tables["documents"].get("test", [])],
-    "conversations": [
-      m["content"] for row in tables["conversations"].get("test", []) for m in row["messages"]
+    'documents': [row['text'] for row in tables['documents'].get('test', [])],
+    'conversations': [
+      m['content'] for row in tables['conversations'].get('test', []) for m in row['messages']
     ],
   }
   return {name: tokenizer.describe(spm, rows) for name, rows in texts.items() if rows}
@@ -169,8 +182,8 @@ def describe(spm, tables):
 def write_tables(folder, tables):
   """`{table}.{split}.jsonl` for whoever wants to read; files of an earlier config are removed."""
   for name in os.listdir(folder):
-    if name.endswith(".jsonl"):
+    if name.endswith('.jsonl'):
       os.remove(os.path.join(folder, name))
   for table, splits in tables.items():
     for split, rows in splits.items():
-      manifest.write_jsonl(os.path.join(folder, f"{table}.{split}.jsonl"), rows)
+      manifest.write_jsonl(os.path.join(folder, f'{table}.{split}.jsonl'), rows)

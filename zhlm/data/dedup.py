@@ -1,8 +1,8 @@
-"""Near-duplicates by MinHash, and a split that they cannot straddle: both depend on ids, never on order.
+"""Near-duplicates by MinHash, and a split that they cannot straddle; order never matters, ids do.
 
-One-permutation hashing over character 5-grams: 128 bins in 16 bands of 8, so that texts alike by more
-than (1/16)^(1/8) = 0.71 probably share a bucket. A text is dropped when any of its buckets holds a
-smaller id (one rule, no chains, the same whoever computes it); a cluster is all that buckets connect.
+One-permutation hashing over character 5-grams: 128 bins in 16 bands of 8, so that texts alike by
+more than (1/16)^(1/8) = 0.71 probably share a bucket. A text is dropped when any of its buckets
+holds a smaller id (no chains, the same whoever computes it); a cluster is all that buckets connect.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ def _mix(x):
 
 
 def signatures(texts, chunk=2_000):
-  """uint64[texts, 128]: the smallest hash in each bin; alike texts agree in alike shares of bins."""
+  """uint64[texts, 128]: the smallest hash in each bin; the share that agrees estimates likeness."""
   parts = [_signatures(texts[i : i + chunk]) for i in range(0, len(texts), chunk)]
   return np.concatenate(parts) if parts else np.zeros((0, BINS), np.uint64)
 
@@ -29,7 +29,7 @@ def signatures(texts, chunk=2_000):
 def _signatures(texts):
   texts = [text.ljust(NGRAM) for text in texts]
   length = np.array([len(text) for text in texts])
-  code = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32).astype(np.uint64)
+  code = np.frombuffer(''.join(texts).encode('utf-32-le'), np.uint32).astype(np.uint64)
   gram = np.zeros(len(code) - NGRAM + 1, np.uint64)
   for i in range(NGRAM):
     gram = gram * np.uint64(1_000_003) + code[i : i + len(gram)]
@@ -87,7 +87,7 @@ def dedup(ids, texts, groups=None):
   Raises ValueError when two ids are equal.
   """
   if len(set(ids)) != len(ids):
-    raise ValueError("ids must differ")
+    raise ValueError('ids must differ')
   if not ids:
     return np.zeros(0, bool), []
   order = sorted(range(len(ids)), key=ids.__getitem__)
@@ -100,19 +100,19 @@ def dedup(ids, texts, groups=None):
     bucket = np.concatenate([bucket, group[None]])
   while not np.array_equal(label, new := _spread(bucket, label)):
     label = new
-  kept, cluster = np.zeros(len(ids), bool), [""] * len(ids)
+  kept, cluster = np.zeros(len(ids), bool), [''] * len(ids)
   for place, i in enumerate(order):
     kept[i], cluster[i] = kept_sorted[place], ids[order[label[place]]]
   return kept, cluster
 
 
 def fraction(*key):
-  """A number in [0, 1) that depends on the key alone: the same on every machine and in every run."""
-  text = "/".join(map(str, key)).encode("utf-8", "surrogatepass")
-  return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") / 2**64
+  """A number in [0, 1) that depends on the key alone: the same on every machine, in every run."""
+  text = '/'.join(map(str, key)).encode('utf-8', 'surrogatepass')
+  return int.from_bytes(hashlib.sha256(text).digest()[:8], 'big') / 2**64
 
 
 def split_of(key, seed, test, validation):
   """'test', 'validation' or 'train' by hash of the key: data that grows moves nothing across."""
-  place = fraction("split", seed, key)
-  return "test" if place < test else "validation" if place < test + validation else "train"
+  place = fraction('split', seed, key)
+  return 'test' if place < test else 'validation' if place < test + validation else 'train'

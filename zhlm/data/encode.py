@@ -1,52 +1,52 @@
-"""Rows of text become examples of tokens: one function a stage, row → example, or None if too long."""
+"""Rows of text become examples of tokens: a function a stage, row → example, None if too long."""
 
 import os
 import shutil
 
 from zhlm.data import chat, dedup, manifest, records, tokenizer
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ('train', 'validation', 'test')
 
 
 def pretrain(spm, row, _):
-  """A document between two `<|endoftext|>`, never too long, with the sizes that bits a byte need."""
-  end, text = chat.end_of_text(spm), row["text"]
+  """A document between two `<|endoftext|>`, never too long, with the sizes bits a byte need."""
+  end, text = chat.end_of_text(spm), row['text']
   tokens = [end, *tokenizer.encode(spm, text), end]
-  return {"tokens": tokens, "characters": len(text), "bytes": len(text.encode())}
+  return {'tokens': tokens, 'characters': len(text), 'bytes': len(text.encode())}
 
 
 def sft(spm, row, limit):
   """A conversation and the mask of what the assistant says in it."""
-  tokens, mask = chat.encode_conversation(spm, row["messages"])
-  return {"tokens": tokens, "mask": mask, "source": row["source"]} if len(tokens) <= limit else None
+  tokens, mask = chat.encode_conversation(spm, row['messages'])
+  return {'tokens': tokens, 'mask': mask, 'source': row['source']} if len(tokens) <= limit else None
 
 
 def reward(spm, row, limit):
   """All completions of a prompt, each a full sequence, end to end; `lengths` cuts them apart."""
-  prompt = chat.encode_prompt(spm, row["prompt"])
-  full = [prompt + chat.encode_completion(spm, text) for text in row["completions"]]
+  prompt = chat.encode_prompt(spm, row['prompt'])
+  full = [prompt + chat.encode_completion(spm, text) for text in row['completions']]
   if max(map(len, full)) > limit:
     return None
   return {
-    "tokens": [token for tokens in full for token in tokens],
-    "lengths": [len(tokens) for tokens in full],
-    "prompt_length": len(prompt),
-    "ranks": row["ranks"],
-    "source": row["source"],
+    'tokens': [token for tokens in full for token in tokens],
+    'lengths': [len(tokens) for tokens in full],
+    'prompt_length': len(prompt),
+    'ranks': row['ranks'],
+    'source': row['source'],
   }
 
 
 def ppo(spm, row, limit):
   """A prompt, up to where the assistant starts to write."""
-  tokens = chat.encode_prompt(spm, row["prompt"])
-  return {"tokens": tokens} if len(tokens) <= limit else None
+  tokens = chat.encode_prompt(spm, row['prompt'])
+  return {'tokens': tokens} if len(tokens) <= limit else None
 
 
 STAGES = {  # stage: (table it is made of, row → example)
-  "pretrain": ("documents", pretrain),
-  "sft": ("conversations", sft),
-  "reward": ("preferences", reward),
-  "ppo": ("prompts", ppo),
+  'pretrain': ('documents', pretrain),
+  'sft': ('conversations', sft),
+  'reward': ('preferences', reward),
+  'ppo': ('prompts', ppo),
 }
 
 
@@ -59,9 +59,9 @@ def write_stage(folder, stage, tables, spm, config, say=print):
   splits, too_long = {}, 0
   for split in SPLITS:
     rows = sorted(
-      tables[table].get(split, []), key=lambda row: dedup.fraction("order", config.seed, row["id"])
+      tables[table].get(split, []), key=lambda row: dedup.fraction('order', config.seed, row['id'])
     )
-    rows = manifest.progress(rows, f"{stage} {split}", say)
+    rows = manifest.progress(rows, f'{stage} {split}', say)
     made = [make(spm, row, config.max_tokens) for row in rows]
     splits[split] = [example for example in made if example is not None]
     too_long += len(made) - len(splits[split])

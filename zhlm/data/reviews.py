@@ -1,8 +1,8 @@
-"""Reviews people wrote and labelled: instructions to write one, pairs to rank, and a judge's own share.
+"""Reviews people labelled: instructions to write one, pairs to rank, and a share for the judge.
 
-The instruction is neutral (写一条提到“早餐”的酒店评价。), the pair a good review over a bad one, both of
-which mention the word, of like length: so only what they say about it tells them apart. A word belongs
-to one split, a review (its cluster) to one split or to the judge.
+The instruction is neutral (写一条提到“早餐”的酒店评价。), the pair a good review over a bad one;
+both mention the word and are of like length, so that only what they say tells them apart. A word
+belongs to one split, a review (its cluster) to one split or to the judge.
 """
 
 import re
@@ -11,13 +11,13 @@ from collections import Counter, defaultdict
 from zhlm.data.dedup import fraction, split_of
 
 _WITH = (
-  "写一条提到“{word}”的{domain}{sort}。",
-  "请写一条{domain}{sort}，要提到“{word}”。",
-  "帮我写一条{domain}{sort}，说说“{word}”。",
-  "给{domain}写一条{sort}，里面提到“{word}”。",
+  '写一条提到“{word}”的{domain}{sort}。',
+  '请写一条{domain}{sort}，要提到“{word}”。',
+  '帮我写一条{domain}{sort}，说说“{word}”。',
+  '给{domain}写一条{sort}，里面提到“{word}”。',
 )
-_WITHOUT = ("写一条{domain}{sort}。", "请写一条{domain}{sort}。", "帮我写一条{domain}{sort}。")
-_SORT = {1: "好评", 0: "差评", None: "评价"}
+_WITHOUT = ('写一条{domain}{sort}。', '请写一条{domain}{sort}。', '帮我写一条{domain}{sort}。')
+_SORT = {1: '好评', 0: '差评', None: '评价'}
 _REUSE = 4  # pairs that one review may be part of
 
 
@@ -26,31 +26,29 @@ def cut(text, most, least):
 
   A first sentence that is too long ends at its last comma or space that fits.
   """
-  text = " ".join(text.split())
-  out = ""
-  for sentence in re.findall("[^。！？!?；;…~～]*[。！？!?；;…~～]*", text):
+  text = ' '.join(text.split())
+  out = ''
+  for sentence in re.findall('[^。！？!?；;…~～]*[。！？!?；;…~～]*', text):
     if len(out) + len(sentence) > most:
       break
     out += sentence
   if not out.strip():
-    head = re.match(f"(.{{{least - 1},{most - 2}}})[，,、 ]", text)
-    out = f"{head[1]}。" if head else ""
+    head = re.match(f'(.{{{least - 1},{most - 2}}})[，,、 ]', text)
+    out = f'{head[1]}。' if head else ''
   out = out.strip()
-  return out if len(out) >= least else ""
+  return out if len(out) >= least else ''
 
 
 def keywords(items, config):
-  """{(domain, word)} that enough good and bad reviews mention, about as often the one as the other."""
+  """{(domain, word)} that enough good and bad reviews mention, about as often each."""
   counts = {0: Counter(), 1: Counter()}
-  totals = Counter((item["domain"], item["label"]) for item in items)
+  totals = Counter((item['domain'], item['label']) for item in items)
   for item in items:
-    counts[item["label"]].update(
-      (item["domain"], w) for w in set(item["words"]) if w in item["short"]
-    )
+    counts[item['label']].update((item['domain'], w) for w in set(item['words']) if w in item['short'])
   out = set()
   for pair, good in counts[1].items():
     bad = counts[0][pair]
-    if min(good, bad) >= config.keyword_reviews:
+    if min(good, bad) >= config.keyword_reviews and pair[1] != pair[0]:
       ratio = good / totals[pair[0], 1] / (bad / totals[pair[0], 0])
       if 1 / config.keyword_ratio <= ratio <= config.keyword_ratio:
         out.add(pair)
@@ -59,32 +57,32 @@ def keywords(items, config):
 
 def rows(items, config, notes):
   """(table, split, row) of conversations, preferences, prompts and the judge's texts."""
-  items = [{**item, "short": _cut(item, config)} for item in items]
-  notes["reviews: no sentence of fitting length"] = sum(not item["short"] for item in items)
+  items = [{**item, 'short': _cut(item, config)} for item in items]
+  notes['reviews: no sentence of fitting length'] = sum(not item['short'] for item in items)
   items = [item for item in items if item['short']]
   items, notes['reviews: held out, but said in training too'] = decontaminate(items)
   for item in items:
-    if item["split"].startswith("judge"):
-      row = {"id": f"judge/{item['id']}", "source": "judge", "cluster": item["cluster"]}
-      row |= {"text": item["short"], "label": item["label"], "domain": item["domain"]}
-      yield "judge", item["split"].removeprefix("judge-"), row
-  items = [item for item in items if not item["split"].startswith("judge")]
+    if item['split'].startswith('judge'):
+      row = {'id': f'judge/{item["id"]}', 'source': 'judge', 'cluster': item['cluster']}
+      row |= {'text': item['short'], 'label': item['label'], 'domain': item['domain']}
+      yield 'judge', item['split'].removeprefix('judge-'), row
+  items = [item for item in items if not item['split'].startswith('judge')]
   pairs = keywords(items, config)
-  notes["reviews: keywords"] = len(pairs)
+  notes['reviews: keywords'] = len(pairs)
   groups = defaultdict(lambda: {0: [], 1: []})  # (split, domain, word) → reviews by label
   for item in items:
-    for word in sorted(set(item["words"])):
-      pair = (item["domain"], word)
-      if pair in pairs and word in item["short"] and _word_split(word, config) == item["split"]:
-        groups[item["split"], *pair][item["label"]].append(item)
+    for word in sorted(set(item['words'])):
+      pair = (item['domain'], word)
+      if pair in pairs and word in item['short'] and _word_split(word, config) == item['split']:
+        groups[item['split'], *pair][item['label']].append(item)
   yield from _conversations(items, groups, config)
   yield from _preferences(groups, config)
   for domain, word in sorted(pairs):
     for i, phrase in enumerate(_WITH):
       text = phrase.format(word=word, domain=domain, sort=_SORT[None])
-      row = {"id": f"prompt/{domain}/{word}/{i}", "source": f"review/{domain}", "cluster": word}
-      row |= {"prompt": _user(text), "keyword": word, "domain": domain}
-      yield "prompts", _word_split(word, config), row
+      row = {'id': f'prompt/{domain}/{word}/{i}', 'source': f'review/{domain}', 'cluster': word}
+      row |= {'prompt': _user(text), 'keyword': word, 'domain': domain}
+      yield 'prompts', _word_split(word, config), row
 
 
 def decontaminate(items):
@@ -113,19 +111,19 @@ def decontaminate(items):
 
 
 def _cut(item, config):
-  return cut(item["text"], config.review_characters, config.review_min_characters)
+  return cut(item['text'], config.review_characters, config.review_min_characters)
 
 
 def _word_split(word, config):
-  return split_of(f"word/{word}", config.seed, config.keyword_test_share, 0.05)
+  return split_of(f'word/{word}', config.seed, config.keyword_test_share, 0.05)
 
 
 def _user(text):
-  return [{"role": "user", "content": text}]
+  return [{'role': 'user', 'content': text}]
 
 
 def _phrase(choices, config, key, **words):
-  return choices[int(fraction("phrase", config.seed, key) * len(choices))].format(**words)
+  return choices[int(fraction('phrase', config.seed, key) * len(choices))].format(**words)
 
 
 def _conversations(items, groups, config):
@@ -137,31 +135,31 @@ def _conversations(items, groups, config):
   for item in items:
     words = [key for key in _keys_of(item, groups)]
     if words:
-      chosen[item["id"]] = words[int(fraction("word", config.seed, item["id"]) * len(words))]
+      chosen[item['id']] = words[int(fraction('word', config.seed, item['id']) * len(words))]
   members = defaultdict(lambda: {0: [], 1: []})
   for item in items:
-    members[chosen.get(item["id"])][item["label"]].append(item)
-    members[item["split"], item["domain"], None][item["label"]].append(item)
+    members[chosen.get(item['id'])][item['label']].append(item)
+    members[item['split'], item['domain'], None][item['label']].append(item)
   members.pop(None, None)
   for (split, domain, word), by_label in members.items():
     neutral = min(map(len, by_label.values())) * 2 // 3
     for label, reviews in by_label.items():
-      order = sorted(reviews, key=lambda i: fraction("neutral", config.seed, word, i["id"]))
+      order = sorted(reviews, key=lambda i: fraction('neutral', config.seed, word, i['id']))
       for place, item in enumerate(order):
         sort = _SORT[None if place < neutral else label]
-        key = f"{item['id']}/{word or ''}"
+        key = f'{item["id"]}/{word or ""}'
         phrases = _WITH if word else _WITHOUT
         text = _phrase(phrases, config, key, word=word, domain=domain, sort=sort)
-        row = {"id": f"chat/{key}", "source": f"review/{domain}", "cluster": item["cluster"]}
-        answer = {"role": "assistant", "content": item["short"]}
-        row |= {"messages": [*_user(text), answer], "label": label, "keyword": word}
-        yield "conversations", split, row
+        row = {'id': f'chat/{key}', 'source': f'review/{domain}', 'cluster': item['cluster']}
+        answer = {'role': 'assistant', 'content': item['short']}
+        row |= {'messages': [*_user(text), answer], 'label': label, 'keyword': word}
+        yield 'conversations', split, row
 
 
 def _keys_of(item, groups):
-  for word in sorted(set(item["words"])):
-    key = (item["split"], item["domain"], word)
-    if key in groups and word in item["short"]:
+  for word in sorted(set(item['words'])):
+    key = (item['split'], item['domain'], word)
+    if key in groups and word in item['short']:
       yield key
 
 

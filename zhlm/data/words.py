@@ -55,7 +55,7 @@ def segment(text, frequency):
 
 
 def nouns(text, lexicon):
-  """Words of two to four characters that may be what a text is about: no stop words, no feelings."""
+  """Words of two to four characters that a text may be about: no stop words, no feelings."""
   out = set()
   for run in re.findall('[\u4e00-\u9fff]+', text):
     out.update(word for word in segment(run, lexicon.frequency) if _noun(word, lexicon))

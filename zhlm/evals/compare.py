@@ -24,24 +24,23 @@ def distinct_n(texts, n=2):
 
 def repetition(texts, n=4, times=3):
   """Share of the texts in which some character n-gram occurs `times` times or more."""
-  looping = [
-    max(collections.Counter(ngrams(text, n)).values(), default=0) >= times for text in texts
-  ]
+  looping = [max(collections.Counter(ngrams(text, n)).values(), default=0) >= times for text in texts]
   return sum(looping) / len(looping) if looping else 0.0
 
 
-def win_rate(score_a, score_b):
-  """(rate, low, high): how often a beats b on the same prompt, a tie counting ½.
-
-  `low … high` is Wilson's 95 % interval over prompts (1927): unlike the bootstrap it does not
-  shrink to a point where one side wins everything; ties make it wider than it need be. Raises
-  ValueError unless the scores are paired, one or more.
-  """
-  a, b = np.asarray(score_a, np.float64), np.asarray(score_b, np.float64)
-  if a.shape != b.shape or a.ndim != 1 or not len(a):
-    raise ValueError(f"win_rate: wants two rows of paired scores, not {a.shape} and {b.shape}")
-  rate = float(np.mean(np.where(a == b, 0.5, a > b)))
-  n, z2 = len(a), Z95**2
+def interval(outcomes):
+  """(rate, low, high) of outcomes in 0 … 1: the mean and Wilson's 95 % interval (1927), which unlike the
+  bootstrap does not shrink to a point where all outcomes agree."""
+  rate, n, z2 = float(np.mean(outcomes)), len(outcomes), Z95**2
   centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
   half = Z95 / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
   return rate, centre - half, centre + half
+
+
+def win_rate(score_a, score_b):
+  """(rate, low, high): how often a beats b on the same prompt, a tie counting ½ (which makes the interval
+  wider than it need be). Raises ValueError unless the scores are paired, one or more."""
+  a, b = np.asarray(score_a, np.float64), np.asarray(score_b, np.float64)
+  if a.shape != b.shape or a.ndim != 1 or not len(a):
+    raise ValueError(f'win_rate: wants two rows of paired scores, not {a.shape} and {b.shape}')
+  return interval(np.where(a == b, 0.5, a > b))

@@ -24,8 +24,8 @@ def features(texts):
   """Rows, columns, values of the sparse matrix [texts, 2^BITS + 1]; its last column is constant."""
   count = len(texts)
   # A zero after each text keeps n-grams from reaching into the next one.
-  ended = [text.replace("\0", " ") + "\0" for text in texts]
-  points = "".join([*ended, "\0" * max(ORDERS)]).encode("utf-32-le", "surrogatepass")
+  ended = [text.replace('\0', ' ') + '\0' for text in texts]
+  points = ''.join([*ended, '\0' * max(ORDERS)]).encode('utf-32-le', 'surrogatepass')
   points = np.frombuffer(points, np.uint32)
   row = np.repeat(np.arange(count), [len(text) for text in ended])
   cells = []
@@ -72,7 +72,7 @@ def fit(texts, labels, newton_steps=12, tolerance=1e-3):
   """
   y = np.asarray(labels, np.float64)
   if len(y) != len(texts) or set(np.unique(y)) != {0, 1}:
-    raise InputError("judge: wants a label 0 or 1 for every text, and some of both")
+    raise InputError('judge: wants a label 0 or 1 for every text, and some of both')
   rows, columns, values = features(texts)
 
   def forward(w):

@@ -41,7 +41,7 @@ class Model(NamedTuple):
 
 def code_points(text):
   """uint32 code points of a text."""
-  return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+  return np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), np.uint32)
 
 
 def encode(texts, characters, order):
@@ -71,20 +71,18 @@ def look_up(keys, values, wanted):
 def count(ids, n, base):
   """Counts of one order. Sorted n-grams keep a context's continuations together: one sort does."""
   ngrams, ngram_counts = np.unique(pack(ids, n, base), return_counts=True)
-  contexts, first, types = np.unique(
-    ngrams // np.uint64(base), return_index=True, return_counts=True
-  )
+  contexts, first, types = np.unique(ngrams // np.uint64(base), return_index=True, return_counts=True)
   return Counts(ngrams, ngram_counts, contexts, np.add.reduceat(ngram_counts, first), types)
 
 
 def fit(texts, order=3):
   """Counts of the orders 1 … `order` of a list of documents. Raises InputError without text."""
-  characters = np.unique(code_points("".join(texts)))
+  characters = np.unique(code_points(''.join(texts)))
   if not len(characters):
-    raise InputError("n-grams: the training documents hold no character")
+    raise InputError('n-grams: the training documents hold no character')
   base = len(characters) + UNSEEN + 1
   if base**order > 2**64:
-    raise InputError(f"n-grams: order {order} over {base} symbols does not fit 64 bits")
+    raise InputError(f'n-grams: order {order} over {base} symbols does not fit 64 bits')
   ids = encode(texts, characters, order)
   return Model(characters, tuple(count(ids, n, base) for n in range(1, order + 1)))
 
@@ -116,8 +114,8 @@ def bits_per_character(train_texts, test_texts, orders=(1, 2, 3)):
   train_texts, test_texts = list(train_texts), list(test_texts)
   n_characters = sum(map(len, test_texts))
   if not n_characters:
-    raise InputError("n-grams: the test documents hold no character")
-  n_bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in test_texts)
+    raise InputError('n-grams: the test documents hold no character')
+  n_bytes = sum(len(text.encode('utf-8', 'surrogatepass')) for text in test_texts)
   p = event_probabilities(fit(train_texts, max(orders)), test_texts)
   bits = -np.log2(p).sum(axis=1)
   return {n: (float(bits[n - 1] / n_characters), float(bits[n - 1] / n_bytes)) for n in orders}

@@ -96,9 +96,7 @@ def make(config) -> Stage:
     return {'policy': policy, 'value': value}
 
   def loss(params, batch, rng):
-    logp_BT, _ = rollout.reads(
-      lm, params['policy'], batch['tokens'], batch['targets'], c.temperature
-    )
+    logp_BT, _ = rollout.reads(lm, params['policy'], batch['tokens'], batch['targets'], c.temperature)
     policy_BT, ratio_BT = losses.clipped_policy(logp_BT, batch['logp'], batch['advantage'], c.clip)
     value_BT = values(params, batch['tokens'])
     error_BT = losses.clipped_value(value_BT, batch['value'], batch['return'], c.value_clip)

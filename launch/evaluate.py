@@ -1,0 +1,20 @@
+"""Evaluates a finished run on held-out data, with the evals its config names; writes results.json there.
+
+python -m launch.evaluate --workdir=runs/demo/ppo
+"""
+
+from absl import flags
+
+from launch import run
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'The folder of a training run.', required=True)
+
+
+def main(_):
+  from zhlm import evals  # after the flags: --help needs no jax
+
+  evals.evaluate(_WORKDIR.value)
+
+
+if __name__ == '__main__':
+  run(main)

@@ -1,0 +1,40 @@
+"""Does the answer have the form that was asked for? Greedy answers to held-out questions.
+
+Definitions and riddles have one exact form, which names the very word that was asked about; a review must
+hold the word it was to mention; every answer must end by itself.
+"""
+
+import re
+
+from zhlm.data import chat
+from zhlm.evals.answers import answer, text
+
+QUESTIONS = 64  # a source
+
+
+def well_formed(question, reference, said, ended):
+  """Whether `said` ended and has the form of the reference answer."""
+  fixed = re.match(r'“.+?”的意思是：|.+?——', reference)
+  if fixed:
+    return ended and said.startswith(fixed[0]) and len(said) > len(fixed[0])
+  keyword = re.search(r'“(.+?)”', question)
+  return ended and bool(said.strip()) and (keyword is None or keyword[1] in said)
+
+
+def evaluate(run):
+  rows, taken = [], {}
+  for row in run.texts('conversations'):
+    source = row['source'].split('/')[0]
+    taken[source] = taken.get(source, 0) + 1
+    if taken[source] <= QUESTIONS:
+      rows.append((source, row['messages']))
+  prompts = [chat.encode_prompt(run.tokenizer, messages[:-1]) for _, messages in rows]
+  answers = answer(run, run.load('policy'), prompts, temperature=0.0, new=64)
+  right = {}
+  for (source, messages), (ids, ended) in zip(rows, answers, strict=True):
+    ok = well_formed(messages[-2]['content'], messages[-1]['content'], text(run, ids), ended)
+    right.setdefault(source, []).append(ok)
+  everything = sum(right.values(), [])
+  yield 'format_rate', sum(everything) / len(everything)
+  for source, oks in sorted(right.items()):
+    yield f'format_rate_{source}', sum(oks) / len(oks)

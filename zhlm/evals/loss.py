@@ -1,0 +1,12 @@
+"""The stage's own loss, and what it measures besides, over the test split."""
+
+import math
+
+from zhlm import stages, train
+
+
+def evaluate(run):
+  stage = stages.make(run.config)
+  params = {network: run.load(network) for network in run.networks()}
+  for name, value in train.validate(stage, params, math.inf, 'test').items():
+    yield name, value
