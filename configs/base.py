@@ -60,7 +60,6 @@ def get_config(size='demo', mesh='one'):
   c = ConfigDict()
   c.stage = ''  # a module of zhlm/stages, or any importable module by its dotted name
   c.seed = 0  # of weights, order of data, and samples
-  c.size = size
   c.data = 'runs/demo'  # the folder that launch.prepare wrote: holds data/ and tokenizer/
   c.init_from = ''  # a run's folder whose weights to start from; '' is a fresh start
   c.steps = 1_000  # updates

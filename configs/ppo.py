@@ -1,6 +1,7 @@
-"""Pretraining: predict the next token of Chinese documents.
+"""PPO: the policy answers prompts, the reward model scores them, and the policy moves towards the score.
 
-  python -m launch.train --config=configs/ppo.py:size=demo,mesh=one --workdir=runs/demo/ppo
+  python -m launch.train --config=configs/ppo.py:size=demo,mesh=one \
+    --config.init_from=runs/demo/sft --config.ppo.reward_from=runs/demo/reward --workdir=runs/demo/ppo
 
 EXPECT
 """
@@ -13,13 +14,24 @@ def get_config(arg=''):
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'ppo'
   c.evals = ('win_rate', 'samples')
-  c.optimizer.name = 'muon'
-  c.optimizer.learning_rate = 0.01
+  c.init_from = 'runs/demo/sft'
+  c.ppo.reward_from = 'runs/demo/reward'
+  c.optimizer.eps = 1e-5  # OpenAI's 2019 code and every reproduction since
+  c.optimizer.decay = 'linear'
+  c.log_every = 2
   if o['size'] == 'demo':
-    c.steps = 500
+    c.batch.B = 32
+    c.ppo.minibatches = 1
+    c.ppo.epochs = 2
+    c.steps = 72
+    c.ppo.prompt_tokens = 16
+    c.optimizer.learning_rate = 1e-4
+    c.optimizer.warmup_steps = 4
+    c.eval_every = 24
+    c.eval_batches = 1
+    c.save_every = 24
   else:
-    c.optimizer.weight_decay = 0.1
-    c.steps = 20_000
-    c.batch.B = 256
-    c.optimizer.warmup_steps = 500
+    c.batch.B = 64
+    c.steps = 2_000
+    c.optimizer.learning_rate = 3e-6
   return base.lock(c)

@@ -1,6 +1,7 @@
-"""Pretraining: predict the next token of Chinese documents.
+"""The reward model: which of several answers to one prompt people prefer.
 
-  python -m launch.train --config=configs/reward.py:size=demo,mesh=one --workdir=runs/demo/reward
+  python -m launch.train --config=configs/reward.py:size=demo,mesh=one \
+    --config.init_from=runs/demo/sft --workdir=runs/demo/reward
 
 EXPECT
 """
@@ -13,13 +14,15 @@ def get_config(arg=''):
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'reward'
   c.evals = ('preference',)
+  c.init_from = 'runs/demo/sft'
   c.optimizer.name = 'muon'
-  c.optimizer.learning_rate = 0.01
+  c.optimizer.learning_rate = 0.003
   if o['size'] == 'demo':
-    c.steps = 500
+    c.steps = 100
+    c.batch.B = 32
+    c.batch.T = 64
+    c.reward.C = 2
   else:
-    c.optimizer.weight_decay = 0.1
-    c.steps = 20_000
-    c.batch.B = 256
-    c.optimizer.warmup_steps = 500
+    c.steps = 1_000
+    c.batch.B = 64
   return base.lock(c)

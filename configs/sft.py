@@ -1,6 +1,7 @@
-"""Pretraining: predict the next token of Chinese documents.
+"""Supervised fine-tuning: conversations, where only what the assistant says is learnt.
 
-  python -m launch.train --config=configs/sft.py:size=demo,mesh=one --workdir=runs/demo/sft
+  python -m launch.train --config=configs/sft.py:size=demo,mesh=one \
+    --config.init_from=runs/demo/pretrain --workdir=runs/demo/sft
 
 EXPECT
 """
@@ -13,13 +14,13 @@ def get_config(arg=''):
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'sft'
   c.evals = ('loss', 'format', 'samples')
+  c.init_from = 'runs/demo/pretrain'
   c.optimizer.name = 'muon'
-  c.optimizer.learning_rate = 0.01
+  c.optimizer.learning_rate = 0.005
   if o['size'] == 'demo':
-    c.steps = 500
+    c.steps = 200
+    c.batch.B = 16
   else:
-    c.optimizer.weight_decay = 0.1
-    c.steps = 20_000
-    c.batch.B = 256
-    c.optimizer.warmup_steps = 500
+    c.steps = 2_000
+    c.batch.B = 64
   return base.lock(c)

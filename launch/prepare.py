@@ -14,9 +14,10 @@ from ml_collections import config_flags
 from launch import run
 
 _CONFIG = config_flags.DEFINE_config_file(
-  'config', 'configs/data.py:source=demo', 'FILE:key=value,…; fields: --config.field=value.'
+  'config', None, 'configs/data.py:source=…[,key=value]; fields: --config.field=value.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/demo', 'Folder that gets data/ and tokenizer/.')
+flags.mark_flag_as_required('config')
 
 
 def main(_):

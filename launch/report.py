@@ -1,4 +1,4 @@
-"""Writes a workdir's report.html: results, curves and samples of all stages on one offline page.
+"""Prints the table of results of a story and writes its report.html: curves and samples of all stages.
 
   python -m launch.report --workdir=runs/demo
 
@@ -17,12 +17,27 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main(_):
-  """Writes WORKDIR/report.html and says where it is."""
-  from zhlm import report
+  """Writes WORKDIR/results.json and WORKDIR/report.html, and says where they are."""
+  from rich import console, table
 
-  path = pathlib.Path(_WORKDIR.value) / 'report.html'
-  path.write_text(report.render(path.parent), 'utf-8')
-  print(path)
+  from zhlm import report
+  from zhlm.data import manifest
+  from zhlm.evals import goals
+
+  folder = pathlib.Path(_WORKDIR.value)
+  rows = goals.table(folder)
+  manifest.write_json(folder / 'results.json', rows)
+  manifest.write_text(folder / 'report.html', report.render(folder))
+  grid = table.Table('结果 results', '测得 measured', '目标 goal', '', show_lines=True)
+  marks = {True: '达到 met', False: '未达 missed', None: ''}
+  for row in rows:
+    value, goal = (f'{x:.3f}' if x is not None else '' for x in (row['value'], row['goal']))
+    grid.add_row(row['name'] + (f'\n{row["note"]}' if row['note'] else ''), value, goal, marks[row['met']])
+  console.Console(width=110).print(grid)
+  print(f'报告 report: {folder / "report.html"}')
+  talk = [stage for stage in ('ppo', 'sft') if (folder / stage / 'config.json').exists()][:1]
+  for stage in talk:
+    print(f'聊天 chat:   python -m launch.generate --workdir={folder / stage}')
 
 
 if __name__ == '__main__':

@@ -8,7 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from zhlm import report, report_chart, report_page
+from zhlm import report
+from zhlm.report import chart as report_chart
+from zhlm.report import page as report_page
 from zhlm.errors import InputError
 
 FIELDS = {

@@ -1,10 +1,11 @@
-"""A run's folder: orbax checkpoints with the config beside them; other runs open it from the folder alone."""
+"""A run's folder: orbax checkpoints, the config beside them; other runs open it from the folder alone."""
 
 import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -60,10 +61,10 @@ def read_config(folder):
 
 
 def _claim(folder, config):
-  """Writes config.json into a new folder; in an old one, checks that the run is the same."""
+  """Writes config.json into a new folder; in one that holds a checkpoint, checks that the run is the same."""
   path = folder / 'config.json'
   now = json.loads(config.to_json())
-  if path.exists():
+  if path.exists() and any((folder / 'checkpoints').glob('[0-9]*')):
     old = flat(json.loads(path.read_text())['config'])
     new = flat(now)
     differ = [k for k in sorted(old | new) if k.split('.')[0] not in FREE and old.get(k) != new.get(k)]
@@ -123,7 +124,8 @@ def _explained(what):
     cause = e
     while cause.__cause__ is not None:
       cause = cause.__cause__
-    raise InputError(f'{what}: {" ".join(str(cause).split())[:300]}') from e
+    text = ' '.join(str(cause).split())
+    raise InputError(f'{what}: {text if len(text) < 400 else f"{text[:150]} … {text[-250:]}"}') from e
 
 
 def transformer_shapes(config, head):
@@ -141,6 +143,12 @@ def _newest(folder):
       raise InputError(f'{folder} holds no finished checkpoint yet; train it first')
     step = checkpoints.latest.step
     yield checkpoints, step, checkpoints.load_checkpointables(step, {'meta': None})['meta']['heads']
+
+
+def newest_step(folder):
+  """The step of a run's newest checkpoint."""
+  with _newest(folder) as (_, step, _):
+    return step
 
 
 def networks(folder):
@@ -177,12 +185,20 @@ class Run:
     _claim(self.folder, config)
 
   def __enter__(self):
+    if jax.process_index() == 0:
+      # What a killed save left. Orbax's own cleanup is a thread that complains when a run ends at once.
+      for unfinished in self.folder.glob('checkpoints/*.orbax-checkpoint-tmp*'):
+        shutil.rmtree(unfinished)
     newest = ocp.training.preservation_policies.LatestN(self.keep)
-    self._checkpoints = _open(self.folder, preservation_policy=newest, cleanup_tmp_directories=True)
+    self._checkpoints = _open(self.folder, preservation_policy=newest)
     return self
 
-  def __exit__(self, *_):
-    self._checkpoints.close()
+  def __exit__(self, error, *_):
+    try:
+      self._checkpoints.close()
+    except Exception:  # orbax raises once more what a failed save has raised
+      if error is None:
+        raise
 
   def restore(self, init_params, init_opt, start):
     """(step, params, opt) to go on from, the first of:

@@ -5,16 +5,23 @@ length, overwrites the padding there, and sees the cache up to itself. A row's r
 and position, so a sample does not depend on what else is in the batch.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from zhlm import model
 from zhlm.sharding import constrain
+
+
+def init_cache(c, B, S):
+  """An empty key/value cache for S positions: {'k', 'v'} of [N, B, S, G, K]."""
+  shape = (c.N, B, S, c.G, c.K)
+  return {'k': jnp.zeros(shape, c.dtype), 'v': jnp.zeros(shape, c.dtype)}
 
 
 def prefill(net, params, prompts_BP, lengths_B, S):
   """Reads the prompts into a new cache of S positions. Returns (logits_BV after each prompt, cache)."""
-  cache = model.init_cache(net.config, prompts_BP.shape[0], S)
+  cache = init_cache(net.config, prompts_BP.shape[0], S)
   cache = jax.tree.map(lambda x: constrain(x, 'NBSGK'), cache)
   logits_BPV, cache = net.apply({'params': params}, prompts_BP, cache=cache)
   return jnp.take_along_axis(logits_BPV, (lengths_B - 1)[:, None, None], 1)[:, 0], cache
@@ -66,3 +73,27 @@ def sample(net, params, prompts_BP, lengths_B, keys_B, *, new, stop, **how):
   out_BN = jax.lax.while_loop(going, step, state)[3]
   ended_BN = jnp.cumsum(out_BN == stop, -1) - (out_BN == stop) > 0
   return jnp.where(ended_BN, 0, out_BN), (~ended_BN).sum(-1)
+
+
+_prefill = jax.jit(prefill, static_argnames=('net', 'S'))
+
+
+@functools.partial(jax.jit, static_argnames=('net', 'how'), donate_argnames='cache')
+def _next(net, params, logits_BV, cache, position_B, key, how):
+  token_B = choose(logits_BV, jax.random.fold_in(key, position_B[0])[None], **dict(how))
+  return token_B, *decode(net, params, token_B, position_B, cache)
+
+
+def stream(net, params, prompt, key, *, S, stop, **how):
+  """Yields the answer to one prompt (a list of ids) token by token, as they are made, until `stop` or until
+  S positions are full. Compiles once: prompts are padded to S. how: see `choose`."""
+  prompts_BP = jnp.pad(jnp.array(prompt, jnp.int32), (0, S - len(prompt)))[None]
+  logits_BV, cache = _prefill(net, params, prompts_BP, jnp.array([len(prompt)]), S)
+  for position in range(len(prompt), S):
+    position_B = jnp.array([position])
+    token_B, logits_BV, cache = _next(
+      net, params, logits_BV, cache, position_B, key, tuple(sorted(how.items()))
+    )
+    if (token := int(token_B[0])) == stop:
+      return
+    yield token

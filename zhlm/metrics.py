@@ -11,7 +11,6 @@ import jax
 from rich import progress
 from tensorboardX import SummaryWriter
 
-from zhlm import model
 from zhlm.errors import InputError
 
 # Peak dense bfloat16 FLOP/s of one device, from the makers' data sheets; MFU is told where it is known.
@@ -35,6 +34,18 @@ class Stopped(Exception):
       f'stopped by signal {number}: saved at step {step} in {workdir}; run the same command to go on'
     )
     self.status = 128 + number
+
+
+def count(params):
+  """The number of parameters."""
+  return sum(x.size for x in jax.tree.leaves(params))
+
+
+def flops_per_token(c, T):
+  """Of a training step, forward and backward: 6 a weight that multiplies, 12·N·H·K·T for attention's
+  two products over T keys (Chowdhery et al. 2022, app. B; the causal half is not deducted)."""
+  block = c.D * c.K * (2 * c.H + 2 * c.G) + 3 * c.D * c.F
+  return 6.0 * (c.N * block + c.V * c.D) + 12.0 * c.N * c.H * c.K * T
 
 
 def clock(seconds):
@@ -66,7 +77,7 @@ class Log:
     self.config, self.start, self.workdir = config, start, Path(workdir)
     self.mine = jax.process_index() == 0
     kind, peak = jax.devices()[0].device_kind, PEAK_FLOPS.get(jax.devices()[0].device_kind)
-    flops = model.flops_per_token(model.Config(**config.model), config.batch.T)
+    flops = flops_per_token(config.model, config.batch.T)
     self.peak = peak * mesh.size / flops if peak else None  # tokens/s at an MFU of one
     self.pending = None  # (step, numbers, info) of a step that may still be running on the device
     self.since, self.paused = (time.time(), start), 0.0
@@ -84,7 +95,7 @@ class Log:
     )
     self.bar.start()
     self.task = self.bar.add_task(config.stage, total=config.steps, completed=start, text='compiling')
-    sizes = ', '.join(f'{k} {model.count(x) / 1e6:.2f} M' for k, x in params.items())
+    sizes = ', '.join(f'{k} {count(x) / 1e6:.2f} M' for k, x in params.items())
     axes = ' × '.join(f'{a} {n}' for a, n in mesh.shape.items())
     self.bar.console.print(
       f'{config.stage}: {sizes} parameters | {kind}, mesh {axes} | batch {config.batch.B} × '
@@ -101,16 +112,16 @@ class Log:
     self.pending = (step, numbers, info)
 
   def flush(self):
-    """Waits for the last step. Raises InputError when its loss is not a finite number."""
+    """Waits for the last step. Raises InputError when its loss, or a weight after it, is not finite."""
     if self.pending is None:
       return
     step, numbers, info = self.pending
     self.pending = None
-    loss = float(numbers['loss'])
-    if not math.isfinite(loss):
+    loss, grad, param = (float(numbers[k]) for k in ('loss', 'grad_norm', 'param_norm'))
+    if not math.isfinite(loss + param):
       raise InputError(
-        f'loss is {loss} at step {step} (gradient norm {float(numbers["grad_norm"]):.3g}); the last '
-        f'checkpoint in {self.workdir} is sound: lower optimizer.learning_rate or set optimizer.clip'
+        f'loss is {loss:.4g} at step {step} (norm of the gradient {grad:.3g}, of the weights {param:.3g}); '
+        f'no checkpoint of {self.workdir} holds this: lower optimizer.learning_rate or set optimizer.clip'
       )
     first = step == self.start + 1
     if not (first or step % self.config.log_every == 0 or step == self.config.steps):

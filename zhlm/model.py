@@ -7,9 +7,7 @@ arguments and results, never hidden state.
 """
 
 import dataclasses
-import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +40,7 @@ class Einsum(nn.Module):
 
   equation: str
   config: Config
-  scale: float = 1.0
+  zero: bool = False  # begin with zeros
 
   @nn.compact
   def __call__(self, x):
@@ -51,7 +49,7 @@ class Einsum(nn.Module):
     shape = [getattr(self.config, letter) for letter in letters]
     contracted = [n for letter, n in zip(letters, shape, strict=True) if letter in left]
     fan_in = math.prod(contracted)
-    init = nn.initializers.normal(self.scale * fan_in**-0.5)
+    init = nn.initializers.zeros if self.zero else nn.initializers.normal(fan_in**-0.5)
     w = self.param('w', nn.with_logical_partitioning(init, tuple(letters)), shape, jnp.float32)
     # The same product as jnp.einsum, as one 2-D matmul: XLA's CPU backend runs it a quarter faster.
     rows = x.shape[: x.ndim - len(contracted)]
@@ -83,36 +81,27 @@ def rope(x_BTHK, positions_BT, theta):
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(x_BTHK.dtype)
 
 
-def attention(q_BTHK, k_BSGK, v_BSGK, mask_BTS):
-  """softmax(q·k/√K)·v with H/G queries to each key/value head; softmax in float32."""
-  B, T, H, K = q_BTHK.shape
-  G = k_BSGK.shape[2]
-  q_BTGRK = q_BTHK.reshape(B, T, G, H // G, K)
-  scores = jnp.einsum('BTGRK,BSGK->BGRTS', q_BTGRK, k_BSGK).astype(jnp.float32) * K**-0.5
-  scores = jnp.where(mask_BTS[:, None, None], scores, -1e30)
-  weights = jax.nn.softmax(scores, -1).astype(v_BSGK.dtype)
-  return jnp.einsum('BGRTS,BSGK->BTGRK', weights, v_BSGK).reshape(B, T, H, K)
-
-
-def read_targets(x_BTD, head_DV, targets_BT, temperature, chunk=512):
-  """(log π of the targets, entropy), [B, T] float32, holding the logits of about `chunk` tokens at once:
-  they are made again in the backward pass, which is also faster where memory is slow."""
-  B, T, _ = x_BTD.shape
+def read_targets(x_BTD, head_DV, targets_BT, temperature, chunk=8_192):
+  """(log π of the targets, entropy), [B, T] float32. Above `chunk` tokens the logits are never held
+  whole: they are made part by part, and again in the backward pass."""
+  B, T, D = x_BTD.shape
   n = next(n for n in range(1, T + 1) if T % n == 0 and (B * T // n <= chunk or n == T))
 
-  @functools.partial(jax.checkpoint, prevent_cse=False)
-  def read(_, part):
-    x_BtD, targets_Bt = part
-    logits = constrain(jnp.einsum('BtD,DV->BtV', x_BtD, head_DV), 'BtV').astype(jnp.float32)
-    return None, losses.log_probs(logits / temperature, targets_Bt)
+  def read(x_BTD, targets_BT):
+    logits = (x_BTD.reshape(-1, D) @ head_DV).reshape(*targets_BT.shape, -1)
+    logits_BTV = constrain(logits, 'BTV').astype(jnp.float32)
+    return losses.log_probs(logits_BTV / temperature, targets_BT)
 
+  if n == 1:
+    return read(x_BTD, targets_BT)
+  again = jax.checkpoint(read, prevent_cse=False)
   parts = jax.tree.map(lambda y: y.reshape(B, n, T // n, *y.shape[2:]).swapaxes(0, 1), (x_BTD, targets_BT))
-  _, out = jax.lax.scan(read, None, parts)
+  _, out = jax.lax.scan(lambda _, part: (None, again(*part)), None, parts)
   return jax.tree.map(lambda y: y.swapaxes(0, 1).reshape(B, T), out)
 
 
 class Block(nn.Module):
-  """One layer. The carry is (x, cache); scanned over the layer's number n."""
+  """One layer, at first the identity. The carry is (x, cache); scanned over the layer's number n."""
 
   config: Config
 
@@ -135,15 +124,14 @@ class Block(nn.Module):
         'v': cache['v'].at[n, rows, positions_BT].set(v_BTGK),
       }
       k_BSGK, v_BSGK = cache['k'][n], cache['v'][n]
-    a_BTHK = attention(q_BTHK, k_BSGK, v_BSGK, mask_BTS)
-    small = (2 * c.N) ** -0.5  # keeps the residual stream's variance independent of depth (GPT-2)
-    x_BTD += Einsum('BTHK,HKD->BTD', c, small, name='o')(a_BTHK)
+    a_BTHK = jax.nn.dot_product_attention(q_BTHK, k_BSGK, v_BSGK, mask=mask_BTS[:, None])
+    x_BTD += Einsum('BTHK,HKD->BTD', c, zero=True, name='o')(a_BTHK)
     x_BTD = constrain(x_BTD, 'BTD')
     y_BTD = Norm(c.norm_eps, name='norm_mlp')(x_BTD)
     gate_BTF = Einsum('BTD,DF->BTF', c, name='gate')(y_BTD)
     up_BTF = Einsum('BTD,DF->BTF', c, name='up')(y_BTD)
     h_BTF = constrain(jax.nn.silu(gate_BTF) * up_BTF, 'BTF')
-    x_BTD += Einsum('BTF,FD->BTD', c, small, name='down')(h_BTF)
+    x_BTD += Einsum('BTF,FD->BTD', c, zero=True, name='down')(h_BTF)
     return (constrain(x_BTD, 'BTD'), cache), None
 
 
@@ -180,12 +168,10 @@ class Transformer(nn.Module):
     else:
       mask_BTS = jnp.arange(cache['k'].shape[2]) <= positions_BT[:, :, None]
 
-    init = nn.initializers.normal(c.D**-0.5 if c.tied else 1.0)
+    init = nn.initializers.normal(0.02)  # small, or a tied head begins by repeating the last token
     embed_VD = self.param('embed', nn.with_logical_partitioning(init, ('V', 'D')), (c.V, c.D))
     # Gather D first: a lookup in a table cut along both axes makes XLA copy all of it.
     x_BTD = constrain(embed_VD, 'V_').astype(c.dtype)[tokens_BT]
-    if c.tied:
-      x_BTD *= c.D**0.5  # so the stream starts at unit variance
     x_BTD = constrain(x_BTD, 'BTD')
     block = nn.remat(Block, prevent_cse=False) if c.remat else Block
     layers = nn.scan(
@@ -221,21 +207,3 @@ class Transformer(nn.Module):
 def make(config, head='lm'):
   """The module for `config.model` (a ConfigDict)."""
   return Transformer(Config(**config.model), head)
-
-
-def init_cache(c: Config, B, S):
-  """An empty key/value cache for S positions: {'k', 'v'} of [N, B, S, G, K]."""
-  shape = (c.N, B, S, c.G, c.K)
-  return {'k': jnp.zeros(shape, c.dtype), 'v': jnp.zeros(shape, c.dtype)}
-
-
-def count(params: Any) -> int:
-  """The number of parameters."""
-  return sum(x.size for x in jax.tree.leaves(params))
-
-
-def flops_per_token(c: Config, T: int) -> float:
-  """Of a training step, forward and backward: 6 a weight that multiplies, 12·N·H·K·T for attention's
-  two products over T keys (Chowdhery et al. 2022, app. B; the causal half is not deducted)."""
-  block = c.D * c.K * (2 * c.H + 2 * c.G) + 3 * c.D * c.F
-  return 6.0 * (c.N * block + c.V * c.D) + 12.0 * c.N * c.H * c.K * T

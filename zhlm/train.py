@@ -56,8 +56,9 @@ def make_step(loss, tx, microbatches, key):
       lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
     )
     updates, opt = tx.update(grads, state.opt, state.params)
-    info['grad_norm'] = optax.global_norm(grads)
-    return State(state.step + 1, optax.apply_updates(state.params, updates), opt), info
+    params = optax.apply_updates(state.params, updates)
+    info |= {'grad_norm': optax.global_norm(grads), 'param_norm': optax.global_norm(params)}
+    return State(state.step + 1, params, opt), info
 
   return step
 
@@ -103,9 +104,13 @@ def train(config, workdir):
   """
   mesh = sharding.make_mesh(config.mesh)
   sharding.check_batch(mesh, 'batch.B', config.batch.B)
+  if config.batch.B % config.batch.microbatches:
+    raise InputError(
+      f'batch.microbatches={config.batch.microbatches} does not divide batch.B={config.batch.B}'
+    )
   sharding.check_batch(mesh, 'batch.B / batch.microbatches', config.batch.B // config.batch.microbatches)
   hit = []
-  with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
+  with jax.set_mesh(mesh):
     stage = stages.make(config)
     if config.save_every % stage.period:
       raise InputError(
@@ -115,6 +120,7 @@ def train(config, workdir):
     tx = optim.make(config.optimizer, config.steps)
     key = jax.random.key(config.seed)
 
+  with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
     start, params, opt = run.restore(lambda: stage.init(key), tx.init, stage.start)
     state = State(jnp.asarray(start, jnp.int32), params, opt)
     step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key), donate_argnums=0)

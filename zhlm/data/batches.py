@@ -124,11 +124,17 @@ def packed(config, dataset, split, how):
 
 
 class Ranked:
-  """Prompts with C ranked completions each, padded: {tokens [C, T], lengths, weights [C, C]}."""
+  """Prompts with C ranked completions each, padded: {tokens [C, T], lengths, weights [C, C]}.
 
-  def __init__(self, config, split):
-    path = folder(config, 'reward')
-    self.source, self.T, self.C = records.open_split(path, split), config.batch.T, config.reward.C
+  What is longer than batch.T or beyond the first reward.C is left out; `whole` leaves nothing out.
+  """
+
+  def __init__(self, config, split, whole=False):
+    self.source = records.open_split(folder(config, 'reward'), split)
+    self.T, self.C = config.batch.T, config.reward.C
+    if whole:
+      lengths = [record['lengths'] for record in self.source]
+      self.T, self.C = max(map(max, lengths)), max(map(len, lengths))
 
   def __len__(self):
     return len(self.source)
@@ -168,7 +174,7 @@ class Prompts:
 
 
 class Filled:
-  """A source filled up to whole batches of B with rows that weigh nothing, so that a split is read whole."""
+  """A source filled up to whole batches of B with rows that weigh nothing: a split is read whole."""
 
   def __init__(self, source, B):
     self.source, self.length = source, -(-len(source) // B) * B

@@ -89,3 +89,14 @@ def decode(tokenizer, tokens):
     else:
       run.append(token)
   return ''.join([*out, tokenizer.decode(run)])
+
+
+def pieces(tokenizer, tokens):
+  """Yields the text of a stream of ids bit by bit; never half a character, which may take three ids."""
+  ids, shown = [], ''
+  for token in tokens:
+    ids.append(token)
+    said = decode(tokenizer, ids)
+    if not said.endswith('\ufffd'):
+      yield said[len(shown) :]
+      shown = said

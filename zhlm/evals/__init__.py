@@ -6,7 +6,6 @@
 import importlib
 import json
 import pkgutil
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,22 +48,27 @@ def names():
   return sorted(n for n in found if hasattr(importlib.import_module(f'{__name__}.{n}'), 'evaluate'))
 
 
-def evaluate(folder, say=print):
-  """Runs config.evals on the run in `folder`; writes results.json there and returns its dict."""
-  results = {}
-  run = open_run(folder)
+def evaluate(folder, again=False, say=print):
+  """Runs config.evals on the run in `folder`; writes results.json there and returns its dict. Does nothing
+  when that was done for the newest checkpoint, unless `again`."""
+  run, path = open_run(folder), Path(folder) / 'results.json'
+  step = checkpoint.newest_step(folder)
+  if path.exists() and not again:
+    results = json.loads(path.read_text())
+    if results['step'] == step:
+      say(f'{run.config.stage}: evaluated before, at step {step}; see {path}')
+      return results
+  results = {'step': step}
   with jax.set_mesh(sharding.make_mesh({'data': 1, 'fsdp': 1, 'tensor': 1}, jax.devices()[:1])):
     for name in run.config.evals:
       if name not in names():
         raise InputError(f'unknown eval {name!r}; choose from {", ".join(names())}')
-      since = time.time()
       for key, value in importlib.import_module(f'{__name__}.{name}').evaluate(run):
         results[key] = value
         say(
-          f'{run.config.stage} {name} | {key} {value:.4g}'
+          f'{run.config.stage} | {key} {value:.4g}'
           if isinstance(value, float)
-          else f'{run.config.stage} {name} | {key} {value}'
+          else f'{run.config.stage} | {key} {value}'
         )
-      results[f'{name}_seconds'] = round(time.time() - since, 1)
-  checkpoint.write_json(run.folder / 'results.json', results)
+  checkpoint.write_json(path, results)
   return results

@@ -1,4 +1,4 @@
-"""Bits per character and per byte on documents never trained on, beside n-grams of the same training text."""
+"""Bits per character and per byte of documents never trained on, beside n-grams of the same text."""
 
 import math
 

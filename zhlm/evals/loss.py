@@ -8,5 +8,4 @@ from zhlm import stages, train
 def evaluate(run):
   stage = stages.make(run.config)
   params = {network: run.load(network) for network in run.networks()}
-  for name, value in train.validate(stage, params, math.inf, 'test').items():
-    yield name, value
+  yield from train.validate(stage, params, math.inf, 'test').items()

@@ -12,7 +12,7 @@ ROWS = 32  # prompts at once
 
 def evaluate(run):
   net, params = model.make(run.config, 'scalar'), run.load('reward')
-  ranked = data.Ranked(run.config, 'test')
+  ranked = data.Ranked(run.config, 'test', whole=True)
 
   @jax.jit
   def score(tokens_BCT, lengths_BC):

@@ -1,7 +1,7 @@
 """A stage is pure functions; `zhlm/stages/NAME.py` holds one, with `make(config) -> Stage`.
 
 What is frozen is data: a reference policy, a reward model, the policy of a moment ago are applied where a
-batch is made and leave numbers in it, so every loss has one signature and a step carries only what it trains.
+batch is made and leave numbers in it: every loss has one signature, a step carries only what it trains.
 """
 
 import importlib

@@ -8,7 +8,7 @@ import json
 import math
 
 from zhlm.errors import InputError
-from zhlm.report_page import is_number
+from zhlm.report.page import is_number
 
 
 def read_json(path):

@@ -1,7 +1,7 @@
 """A whole story on one page: what a workdir's files say, from data to PPO, as one HTML file.
 
 `render(folder)` reads what is there and says what is not. It knows the files' names and shapes; how
-things look is report_page.py's and report_chart.py's. The same files give the same page: no clock.
+things look is page.py's and chart.py's. The same files give the same page: no clock.
 """
 
 import math
@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from zhlm.errors import InputError
-from zhlm.report_files import read_json, read_results, read_stage, wall_seconds
-from zhlm.report_page import (
+from zhlm.report.files import read_json, read_results, read_stage, wall_seconds
+from zhlm.report.page import (
   both,
   duration,
   facts,
@@ -24,7 +24,7 @@ from zhlm.report_page import (
   text,
   tree,
 )
-from zhlm.report_stage import STAGES, card, samples_section, stage_section
+from zhlm.report.stage import STAGES, card, samples_section, stage_section
 
 WHAT_ZH = '收集文本、学分词、预训练、监督微调、学习偏好、用 PPO 改进：全过程测得的数字，和模型写的话。'
 WHAT_EN = 'From collected text to PPO: what was measured on the way, and what the model wrote.'

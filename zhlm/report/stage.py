@@ -1,8 +1,8 @@
 """What one stage shows: curves, numbers, settings; and what all stages answered to one prompt."""
 
-from zhlm.report_chart import chart
-from zhlm.report_files import series, speed, wall_seconds
-from zhlm.report_page import both, duration, facts, is_number, name, number, section, table, text
+from zhlm.report.chart import chart
+from zhlm.report.files import series, speed, wall_seconds
+from zhlm.report.page import both, duration, facts, is_number, name, number, section, table, text
 
 STAGES = {
   'pretrain': ('预训练', 'Pretraining', '读大量文字，学会接着写', 'reads, and learns to go on'),

@@ -8,7 +8,7 @@ import html
 import math
 import re
 
-from zhlm.report_style import CHINESE, CSS
+from zhlm.report.style import CHINESE, CSS
 
 
 def text(x):

@@ -1,0 +1,65 @@
+"""The config of every stage at a size that trains in a second, and runs of it."""
+
+import importlib
+import json
+
+from zhlm import train as loop
+
+# What each stage starts from: field -> stage. A stage that is not here starts fresh.
+STARTS = {
+  'sft': {'init_from': 'pretrain'},
+  'reward': {'init_from': 'sft'},
+  'ppo': {'init_from': 'sft', 'ppo.reward_from': 'reward'},
+}
+# Enough steps of SFT and reward that answers end and scores differ.
+STEPS = {'pretrain': 5, 'sft': 40, 'reward': 20, 'ppo': 8}
+
+
+def plain(stage):
+  """configs/STAGE.py at size tiny, as it stands."""
+  return importlib.import_module(f'configs.{stage}').get_config('size=tiny')
+
+
+def config(name, data, runs=None, **fields):
+  """configs/NAME.py at size tiny on `data`; fields: optimizer__name='muon' sets optimizer.name.
+
+  The learning rate is constant, so that the number of steps is no part of what is compiled.
+  """
+  c = plain(name)
+  default = {
+    'data': str(data),
+    'init_from': '',
+    'ppo__reward_from': '',
+    'steps': STEPS.get(name, 5),
+    'batch__B': 8,
+    'log_every': 1,
+    'eval_every': 0,
+    'eval_batches': 1,
+    'save_every': 4,
+    'ppo__prompt_tokens': 16,
+    'ppo__new_tokens': 8,
+    'ppo__minibatches': 2,
+    'ppo__epochs': 1,
+    'optimizer__learning_rate': 3e-3,
+    'optimizer__warmup_steps': 2,
+    'optimizer__decay': 'constant',
+    'seed': 0,
+  }
+  starts = {k.replace('.', '__'): str(runs(s)) for k, s in STARTS.get(name, {}).items()} if runs else {}
+  for field, value in {**default, **starts, **fields}.items():
+    *path, last = field.split('__')
+    node = c
+    for part in path:
+      node = node[part]
+    node[last] = value
+  return c
+
+
+def train(stage, data, folder, runs=None, **fields):
+  """Trains that config in `folder`; returns the last State."""
+  return loop.train(config(stage, data, runs, **fields), folder)
+
+
+def lines(folder):
+  """The objects of metrics.jsonl."""
+  return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
