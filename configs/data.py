@@ -44,7 +44,9 @@ def get_config(arg='source=demo'):
   config.test_share = 0.05  # of clusters of near-duplicates
   config.validation_share = 0.02
   config.review_test_share = 0.15  # more: a preference is for testing only if all its parts are
+  config.review_validation_share = 0.05
   config.keyword_test_share = 0.25  # of the words that review instructions mention
+  config.keyword_validation_share = 0.1
   config.judge_share = 0.3  # of review clusters, kept from all training: they train the judge
 
   config.review_characters = 60  # reviews are cut at sentence ends to at most this …
@@ -53,7 +55,7 @@ def get_config(arg='source=demo'):
   config.keyword_ratio = 3.0  # and in one sort at most so many times as often as in the other
   config.answer_characters = 60  # definitions and other answers above this are left out
   config.review_preferences = 9_000  # pairs of a good over a bad review, at most
-  config.definition_preferences = 3_000  # definitions over near misses, at most
+  config.definition_preferences = 800  # definitions over near misses, at most: small models guess here
 
   config.rules = ConfigDict(
     {

@@ -16,7 +16,7 @@ def get_config(arg=''):
   c.optimizer.name = 'muon'
   c.optimizer.learning_rate = 0.01
   if o['size'] == 'demo':
-    c.steps = 500
+    c.steps = 480
   else:
     c.optimizer.weight_decay = 0.1
     c.steps = 20_000

@@ -18,8 +18,7 @@ def get_config(arg=''):
   c.optimizer.name = 'muon'
   c.optimizer.learning_rate = 0.005
   if o['size'] == 'demo':
-    c.steps = 200
-    c.batch.B = 16
+    c.steps = 150
   else:
     c.steps = 2_000
     c.batch.B = 64

@@ -32,7 +32,8 @@ def main(_):
   marks = {True: '达到 met', False: '未达 missed', None: ''}
   for row in rows:
     value, goal = (f'{x:.3f}' if x is not None else '' for x in (row['value'], row['goal']))
-    grid.add_row(row['name'] + (f'\n{row["note"]}' if row['note'] else ''), value, goal, marks[row['met']])
+    about = '\n'.join(filter(None, [*row['name'].split(' · '), row['note']]))
+    grid.add_row(about, value, goal, marks[row['met']])
   console.Console(width=110).print(grid)
   print(f'报告 report: {folder / "report.html"}')
   talk = [stage for stage in ('ppo', 'sft') if (folder / stage / 'config.json').exists()][:1]

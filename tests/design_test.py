@@ -1,4 +1,4 @@
-"""The picture of the code that the README draws, held to: who imports whom, one loop, one update, one default."""
+"""The README's picture of the code, held to: who imports whom, one loop, one update, one default."""
 
 import ast
 import contextlib

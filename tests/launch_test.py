@@ -23,7 +23,7 @@ from zhlm import checkpoint, train
 ROOT = Path(__file__).parent.parent
 
 
-def overrides(name, *args, **fields):
+def overrides(name, /, *args, **fields):
   """`tiny.config` as a command line: what differs from configs/STAGE.py."""
   before, after = (
     checkpoint.flat(json.loads(c.to_json())) for c in (tiny.plain(name), tiny.config(name, *args, **fields))
@@ -35,7 +35,7 @@ def overrides(name, *args, **fields):
 def start(program, *args, **env):
   """Starts `python -m launch.PROGRAM` on one device."""
   settings = {
-    'XLA_FLAGS': '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false',
+    'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('device_count=8', 'device_count=1'),
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
@@ -52,7 +52,7 @@ def start(program, *args, **env):
 
 def one_line(stderr):
   """What stands behind `error: ` in the only line of stderr."""
-  assert re.fullmatch(r'error: [^\n]+\n', stderr), stderr
+  assert re.fullmatch(r'error: [^\n]+\n', stderr) and 'Traceback' not in stderr, stderr
   return stderr.removeprefix('error: ').strip()
 
 

@@ -20,7 +20,7 @@ def plain(stage):
   return importlib.import_module(f'configs.{stage}').get_config('size=tiny')
 
 
-def config(name, data, runs=None, **fields):
+def config(name, data, runs=None, /, **fields):
   """configs/NAME.py at size tiny on `data`; fields: optimizer__name='muon' sets optimizer.name.
 
   The learning rate is constant, so that the number of steps is no part of what is compiled.

@@ -120,7 +120,7 @@ def _explained(what):
   """Orbax and TensorStore name the true cause at the end of the chain: say that, in one line."""
   try:
     yield
-  except (OSError, ValueError) as e:
+  except (OSError, ValueError, LookupError) as e:
     cause = e
     while cause.__cause__ is not None:
       cause = cause.__cause__

@@ -22,6 +22,10 @@ def _name(path):
   return [k.key for k in path if isinstance(k, jax.tree_util.DictKey)]
 
 
+def _is_matrix(name):
+  return 'layers' in name and name[-2] in MATRICES
+
+
 def schedule(c, steps):
   """Learning rate by update: linear warm-up, then `decay` to final_fraction of the peak at `steps`."""
   peak, end = c.learning_rate, c.learning_rate * c.final_fraction
@@ -39,15 +43,13 @@ def schedule(c, steps):
 
 def decayed(params):
   """True for the leaves that weight decay pulls to zero: matrices, not norms, biases or heads."""
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: _name(path)[-1] == 'w' and 'layers' in _name(path), params
-  )
+  return jax.tree_util.tree_map_with_path(lambda path, _: _is_matrix(_name(path)), params)
 
 
 def _matrix_axes(params):
   def axes(path, _):
     name = _name(path)
-    if 'layers' not in name or name[-2] not in MATRICES:
+    if not _is_matrix(name):
       return None
     return optax.contrib.MuonDimensionNumbers(*MATRICES[name[-2]])
 

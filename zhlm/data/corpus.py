@@ -149,7 +149,8 @@ def split_items(items, config, sources):
 def _split(item, cluster, config):
   review = item['kind'] == 'review'
   test = config.review_test_share if review else config.test_share
-  split = dedup.split_of(cluster, config.seed, test, config.validation_share)
+  validation = config.review_validation_share if review else config.validation_share
+  split = dedup.split_of(cluster, config.seed, test, validation)
   if review and dedup.fraction('judge', config.seed, cluster) < config.judge_share:
     return 'judge-test' if split == 'test' else 'judge-train'
   return split

@@ -115,7 +115,8 @@ def _cut(item, config):
 
 
 def _word_split(word, config):
-  return split_of(f'word/{word}', config.seed, config.keyword_test_share, 0.05)
+  test, validation = config.keyword_test_share, config.keyword_validation_share
+  return split_of(f'word/{word}', config.seed, test, validation)
 
 
 def _user(text):

@@ -22,12 +22,14 @@ def well_formed(question, reference, said, ended):
 
 
 def evaluate(run):
-  rows, taken = [], {}
+  by_source = {}
   for row in run.texts('conversations'):
-    source = row['source'].split('/')[0]
-    taken[source] = taken.get(source, 0) + 1
-    if taken[source] <= QUESTIONS:
-      rows.append((source, row['messages']))
+    by_source.setdefault(row['source'].split('/')[0], []).append(row['messages'])
+  rows = [
+    (source, messages)
+    for source, found in by_source.items()
+    for messages in found[:: -(-len(found) // QUESTIONS)]  # evenly over the split
+  ]
   prompts = [chat.encode_prompt(run.tokenizer, messages[:-1]) for _, messages in rows]
   answers = answer(run, run.load('policy'), prompts, temperature=0.0, new=64)
   right = {}

@@ -32,7 +32,8 @@ def _note(stage, name, r):
   if name == 'win_rate':
     return (
       f'95 %: {r["win_rate_low"]:.1%} – {r["win_rate_high"]:.1%}; KL {r["kl"]:.2f} ± '
-      f'{r["kl_error"]:.2f} nats; judge right on {r["judge_accuracy"]:.1%} of unseen reviews; {r["prompts"]} prompts'
+      f'{r["kl_error"]:.2f} nats, {r["prompts"]} prompts; '
+      f'judge right on {r["judge_accuracy"]:.1%} of unseen reviews'
     )
   return f'SFT {r["distinct_2_sft"]:.3f}' if name == 'distinct_2_ppo' else ''
 

@@ -19,18 +19,17 @@ def evaluate(run):
     rows = tokens_BCT.reshape(-1, tokens_BCT.shape[-1])
     return rollout.score(net, params, rows, lengths_BC.reshape(-1)).reshape(lengths_BC.shape)
 
-  right = {}
+  right = {}  # source -> share of each prompt's pairs in the right order: a prompt counts once
   for i, (batch, _) in enumerate(data.stream(ranked, run.config, 0, 'test', ROWS)):
     scores_BC = np.asarray(score(batch['tokens'], batch['lengths']))
-    gap_BCC = scores_BC[:, :, None] - scores_BC[:, None, :]
+    share_B = ((scores_BC[:, :, None] > scores_BC[:, None, :]) * batch['weights']).sum((1, 2))
     for j in range(min(ROWS, len(ranked) - i * ROWS)):
-      source = ranked.source[i * ROWS + j]['source']
-      right.setdefault(source, []).extend(gap_BCC[j][batch['weights'][j] > 0] > 0)
-  everything = np.concatenate(list(right.values()))
-  rate, low, high = interval(everything)
+      if batch['weights'][j].any():  # else all its answers tie
+        right.setdefault(ranked.source[i * ROWS + j]['source'], []).append(float(share_B[j]))
+  rate, low, high = interval(sum(right.values(), []))
   yield 'accuracy', rate
   yield 'accuracy_low', low
   yield 'accuracy_high', high
-  yield 'pairs', len(everything)
-  for source, oks in sorted(right.items()):
-    yield f'accuracy_{source}', float(np.mean(oks))
+  yield 'prompts', sum(map(len, right.values()))
+  for source, shares in sorted(right.items()):
+    yield f'accuracy_{source}', float(np.mean(shares))

@@ -10,15 +10,13 @@ TEMPERATURE = 0.7
 
 
 def fixed_prompts(run):
-  """The first few test prompts of every source: the same for every run on this data."""
+  """A few test prompts of every source, evenly over the split: the same for every run on this data."""
   rows = [{'prompt': r['messages'][:-1], 'source': r['source']} for r in run.texts('conversations')]
   rows += [{'prompt': r['prompt'], 'source': r['source']} for r in run.texts('prompts')]
-  chosen = {}
+  by_source = {}
   for row in rows:
-    kept = chosen.setdefault(row['source'], [])
-    if len(kept) < SOURCES and row['prompt'] not in [k['prompt'] for k in kept]:
-      kept.append(row)
-  return [row for rows in chosen.values() for row in rows]
+    by_source.setdefault(row['source'], []).append(row)
+  return [row for found in by_source.values() for row in found[:: -(-len(found) // SOURCES)]]
 
 
 def evaluate(run):
@@ -26,16 +24,12 @@ def evaluate(run):
   if not rows:
     return
   if run.config.stage == 'pretrain':  # has not seen the chat markers yet: it goes on writing the text
-    prompts = [
-      [
-        chat.end_of_text(run.tokenizer),
-        *tokenizer.encode(run.tokenizer, r['prompt'][-1]['content']),
-      ]
-      for r in rows
-    ]
+    stop = chat.end_of_text(run.tokenizer)
+    prompts = [[stop, *tokenizer.encode(run.tokenizer, r['prompt'][-1]['content'])] for r in rows]
   else:
+    stop = chat.end_of_turn(run.tokenizer)
     prompts = [chat.encode_prompt(run.tokenizer, r['prompt']) for r in rows]
-  answers = answer(run, run.load('policy'), prompts, temperature=TEMPERATURE)
+  answers = answer(run, run.load('policy'), prompts, temperature=TEMPERATURE, stop=stop)
   with open(run.folder / 'samples.jsonl', 'w', encoding='utf-8') as file:
     for row, (ids, ended) in zip(rows, answers, strict=True):
       row = {**row, 'completion': text(run, ids), 'ended': ended}

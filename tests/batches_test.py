@@ -1,0 +1,195 @@
+"""What is read is everything, once an epoch; batch i is a function of (seed, i) on any number of hosts."""
+
+import collections
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from tests import tiny
+from zhlm.data import batches as data
+from zhlm.errors import InputError
+
+
+def rng(seed=0):
+  return np.random.default_rng(seed)
+
+
+LENGTHS = np.array([5, 1, 12, 30, 3, 8, 8, 2, 10, 17])
+
+
+def pieces(rows):
+  """{document: [(start, stop), …] in order} of packed rows."""
+  found = collections.defaultdict(list)
+  for row in rows:
+    for i, start, stop in row:
+      found[i].append((start, stop))
+  return {i: sorted(spans) for i, spans in found.items()}
+
+
+@pytest.mark.parametrize('T', [1, 7, 10, 100])
+def test_concat_reads_every_token_once_in_full_rows(T):
+  rows = data.concat(LENGTHS, T, rng())
+  sizes = [sum(stop - start for _, start, stop in row) for row in rows]
+  assert sizes[:-1] == [T] * (len(rows) - 1) and 0 < sizes[-1] <= T
+  found = pieces(rows)
+  for i, n in enumerate(LENGTHS):
+    assert [t for start, stop in found[i] for t in range(start, stop)] == list(range(n))
+
+
+def test_concat_draws_a_new_order_from_each_seed():
+  order = lambda seed: [i for row in data.concat(LENGTHS, 1_000, rng(seed)) for i, _, _ in row]  # noqa: E731
+  assert order(0) == order(0) != order(1) and sorted(order(0)) == list(range(10))
+
+
+def test_best_fit_never_cuts_and_leaves_out_only_what_is_too_long():
+  rows = data.best_fit(LENGTHS, 20, rng())
+  assert pieces(rows) == {i: [(0, n)] for i, n in enumerate(LENGTHS) if n <= 20}
+  assert all(sum(stop for _, _, stop in row) <= 20 for row in rows)
+  assert len(rows) == 4  # 66 tokens do not go into three rows of 20
+
+
+def test_a_packed_row_keeps_its_documents_apart():
+  """Targets are the document's own next tokens, its last token is only a target, masks move along."""
+  source = [
+    {'tokens': np.arange(10, 16), 'mask': np.array([0, 0, 1, 1, 0, 1])},
+    {'tokens': np.arange(20, 23), 'mask': np.array([0, 1, 1])},
+  ]
+  row = data.Packed(source, [[(0, 0, 5), (1, 0, 2)]], 9)[0]
+  np.testing.assert_array_equal(row['tokens'], [10, 11, 12, 13, 14, 20, 21, 0, 0])
+  np.testing.assert_array_equal(row['targets'], [11, 12, 13, 14, 15, 21, 22, 0, 0])
+  np.testing.assert_array_equal(row['positions'], [0, 1, 2, 3, 4, 0, 1, 0, 0])
+  np.testing.assert_array_equal(row['segments'], [1, 1, 1, 1, 1, 2, 2, 0, 0])
+  np.testing.assert_array_equal(row['weights'], [0, 1, 1, 0, 1, 1, 1, 0, 0])
+
+
+def examples(config, split='train'):
+  return data.packed(config, 'pretrain', split, data.concat)
+
+
+@pytest.mark.parametrize('dataset, how', [('pretrain', data.concat), ('sft', data.best_fit)])
+def test_every_target_of_every_document_is_in_one_row(dataset, how, toy):
+  config = tiny.config(dataset, toy)
+  rows = data.packed(config, dataset, 'train', how)
+  got, want = collections.Counter(), collections.Counter()
+  for i in range(len(rows)):
+    row = rows[i]
+    assert {v.shape for v in row.values()} == {(64,)}
+    got.update(zip(row['tokens'][row['segments'] > 0], row['targets'][row['segments'] > 0], strict=True))
+  for record in rows.source:
+    want.update(itertools.pairwise(record['tokens']))
+  assert got == want and got.total() > 1_000
+
+
+def take(source, config, start, count, split='train', B=None):
+  return [batch for batch, _ in itertools.islice(data.stream(source, config, start, split, B), count)]
+
+
+def same(a, b):
+  assert a.keys() == b.keys()
+  for k in a:
+    np.testing.assert_array_equal(a[k], b[k])
+
+
+def test_batch_i_is_a_function_of_the_seed_and_i(toy):
+  config = tiny.config('pretrain', toy)
+  first = take(examples(config), config, 0, 12)
+  for start in (1, 5, 11):
+    same(take(examples(config), config, start, 1)[0], first[start])
+  other = tiny.config('pretrain', toy, seed=1)
+  assert (take(examples(other), other, 0, 1)[0]['tokens'] != first[0]['tokens']).any()
+
+
+class Numbers:
+  """A source whose rows are their own numbers."""
+
+  def __init__(self, n):
+    self.n = n
+
+  def __len__(self):
+    return self.n
+
+  def __getitem__(self, i):
+    return {'i': np.int32(i), 'weights': np.float32(1)}
+
+
+def test_an_epoch_reads_every_row_once_and_the_next_in_another_order(toy):
+  config = tiny.config('pretrain', toy)
+  read = np.concatenate([b['i'] for b in take(Numbers(24), config, 0, 9)])
+  epochs = read.reshape(3, 24)
+  for epoch in epochs:
+    assert sorted(epoch) == list(range(24))
+  assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_other_splits_are_read_whole_once_in_order_with_fillers_that_weigh_nothing(toy):
+  config = tiny.config('pretrain', toy)
+  read = take(Numbers(19), config, 0, 100, 'validation')
+  rows, weights = (np.concatenate([b[k] for b in read]) for k in ('i', 'weights'))
+  assert list(rows[:19]) == list(range(19)) and len(rows) == 24
+  assert list(weights) == [1] * 19 + [0] * 5
+
+
+@pytest.mark.parametrize('split', ['train', 'validation'])
+def test_two_hosts_read_the_rows_of_one(split, toy, monkeypatch):
+  config = tiny.config('pretrain', toy)
+  whole = take(Numbers(40), config, 0, 4, split)
+  halves = []
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  for process in range(2):
+    monkeypatch.setattr(jax, 'process_index', lambda process=process: process)
+    halves.append(take(Numbers(40), config, 0, 4, split))
+  for one, first, second in zip(whole, *halves, strict=True):
+    assert len(first['i']) == len(second['i']) == 4
+    assert sorted([*first['i'], *second['i']]) == sorted(one['i'])
+
+
+def test_a_split_smaller_than_a_batch_is_refused(toy):
+  config = tiny.config('pretrain', toy)
+  with pytest.raises(InputError, match='train has 7 rows, fewer than a batch of 8; lower batch.B'):
+    take(Numbers(7), config, 0, 1)
+
+
+def test_ranked_answers_are_padded_side_by_side(toy):
+  config = tiny.config('reward', toy)
+  ranked = data.Ranked(config, 'train')
+  for i in range(5):
+    row, record = ranked[i], ranked.source[i]
+    C = len(record['ranks'])
+    assert row['tokens'].shape == (4, 64) and list(row['lengths'][:C]) == list(record['lengths'])
+    said = [row['tokens'][c, : row['lengths'][c]] for c in range(C)]
+    np.testing.assert_array_equal(np.concatenate(said), record['tokens'])
+    assert (row['tokens'][C:] == 0).all() and (row['lengths'][C:] == 0).all()
+    better, worse = np.argmin(record['ranks']), np.argmax(record['ranks'])
+    assert row['weights'][better, worse] == 1 == row['weights'].sum()
+
+
+def test_an_answer_that_is_too_long_weighs_nothing(toy):
+  config = tiny.config('reward', toy)
+  longest = max(max(r['lengths']) for r in data.Ranked(config, 'train').source)
+  config.batch.T = int(longest) - 1
+  ranked = data.Ranked(config, 'train')
+  i = next(i for i, r in enumerate(ranked.source) if max(r['lengths']) == longest)
+  assert ranked[i]['weights'].sum() == 0 and ranked[i]['tokens'].shape == (4, longest - 1)
+  whole = data.Ranked(config, 'train', whole=True)
+  assert whole[i]['weights'].sum() == 1
+
+
+def test_prompts_are_whole_and_padded_on_the_right(toy):
+  config = tiny.config('ppo', toy, ppo__prompt_tokens=12)
+  prompts = data.Prompts(config, 'train')
+  lengths = [len(r['tokens']) for r in prompts.source]
+  assert len(prompts) == sum(n <= 12 for n in lengths) > 0
+  row, record = prompts[0], prompts.source[int(prompts.fitting[0])]
+  assert row['tokens'].shape == (12,) and row['lengths'] == len(record['tokens'])
+  np.testing.assert_array_equal(row['tokens'][: row['lengths']], record['tokens'])
+  assert (row['tokens'][row['lengths'] :] == 0).all()
+
+
+def test_what_is_not_prepared_says_how_to_prepare_it(toy, tmp_path):
+  config = tiny.config('pretrain', tmp_path)
+  with pytest.raises(InputError, match="no dataset 'pretrain'.*launch.prepare"):
+    data.packed(config, 'pretrain', 'train', data.concat)
+  with pytest.raises(InputError, match="no split 'trian'; there are train, validation, test"):
+    data.records.open_split(toy / 'data' / 'pretrain', 'trian')

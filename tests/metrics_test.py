@@ -1,0 +1,128 @@
+"""What a run writes: whole lines, each step once, and numbers that can be believed."""
+
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests import tiny
+from zhlm import metrics, sharding
+from zhlm.errors import InputError
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  """Time that passes only when a test says so: `clock.now += 2`."""
+  it = types.SimpleNamespace(now=1_000.0)
+  monkeypatch.setattr(metrics.time, 'time', lambda: it.now)
+  return it
+
+
+def log(folder, toy, start=0, **fields):
+  config = tiny.config('pretrain', toy, steps=10, **fields)
+  params = {'policy': {'w': jnp.zeros((1_000, 20))}}
+  return metrics.Log(folder, config, params, start, sharding.make_mesh(config.mesh))
+
+
+def numbers(loss=2.0, **more):
+  return {k: jnp.array(v) for k, v in {'loss': loss, 'grad_norm': 1.0, 'param_norm': 5.0, **more}.items()}
+
+
+def test_truncate_drops_later_steps_and_half_a_line(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text(
+    ''.join(json.dumps({'step': s, 'loss': s / 2}) + '\n' for s in range(1, 9)) + '{"step": 9, "lo'
+  )
+  metrics.truncate(path, 4)
+  assert [json.loads(line)['step'] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
+  metrics.truncate(tmp_path / 'none.jsonl', 4)
+  assert (tmp_path / 'none.jsonl').read_text() == ''
+
+
+def test_the_progress_line_has_step_time_left_loss_and_speed(tmp_path, toy, clock, capsys):
+  run = log(tmp_path, toy, log_every=2)
+  for step in range(1, 6):
+    run.step(step, numbers(2.5), {'kl': 0.25})
+    clock.now += 4
+  run.flush()
+  run.close()
+  out = capsys.readouterr().out.splitlines()
+  assert '0.02 M parameters' in out[0] and 'batch 8 × 64' in out[0] and 'steps 0 → 10' in out[0]
+  assert (
+    out[1].startswith('pretrain 1/10 | loss 2.5') and 'ETA' not in out[1]
+  )  # the compiler's time is no measure
+  assert out[-1].startswith('pretrain 4/10 | ETA 0:24 | loss 2.5')  # six steps of four seconds
+  assert 'kl 0.25' in out[-1] and 'tokens/s 128' in out[-1]
+  lines = tiny.lines(tmp_path)
+  assert [x['step'] for x in lines] == [1, 2, 4]
+  assert lines[-1]['tokens_per_second'] == pytest.approx(8 * 64 / 4)
+
+
+def test_pauses_are_no_part_of_the_speed(tmp_path, toy, clock):
+  run = log(tmp_path, toy)
+  for step in (1, 2, 3):
+    run.step(step, numbers(), {})
+    run.flush()
+    clock.now += 2
+    if step == 2:
+      clock.now += 100
+      run.pause(100)
+  run.close()
+  assert [x.get('tokens_per_second') for x in tiny.lines(tmp_path)] == [None, 256, 256]
+
+
+def test_mfu_is_told_where_the_peak_is_known(tmp_path, toy, clock, monkeypatch):
+  def last():
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    folder.mkdir()
+    run = log(folder, toy)
+    for step in (1, 2):
+      run.step(step, numbers(), {})
+      run.flush()
+      clock.now += 1
+    run.close()
+    return tiny.lines(folder)[-1]
+
+  assert 'mfu' not in last()
+  monkeypatch.setitem(metrics.PEAK_FLOPS, jax.devices()[0].device_kind, 1e9)
+  c = tiny.plain('pretrain').model
+  assert last()['mfu'] == pytest.approx(512 * metrics.flops_per_token(c, 64) / 1e9)
+
+
+@pytest.mark.parametrize(
+  'bad', [{'loss': float('nan')}, {'loss': float('inf')}, {'param_norm': float('inf')}]
+)
+def test_what_is_not_finite_stops_the_run(bad, tmp_path, toy):
+  run = log(tmp_path, toy)
+  run.step(1, numbers(), {})
+  run.step(2, numbers(**bad), {})
+  with pytest.raises(InputError, match='at step 2 .*lower optimizer.learning_rate'):
+    run.flush()
+  run.close()
+  assert [x['step'] for x in tiny.lines(tmp_path)] == [1]
+
+
+def test_a_run_that_goes_on_appends_after_what_was_saved(tmp_path, toy):
+  first = log(tmp_path, toy)
+  for step in range(1, 7):
+    first.step(step, numbers(), {})
+  first.close()  # step 6 may still run: nobody has looked at it
+  assert [x['step'] for x in tiny.lines(tmp_path)] == [1, 2, 3, 4, 5]
+  second = log(tmp_path, toy, start=4)
+  second.step(5, numbers(3.0), {})
+  second.flush()
+  second.close()
+  assert [(x['step'], x['loss']) for x in tiny.lines(tmp_path)][3:] == [(4, 2.0), (5, 3.0)]
+  assert list((tmp_path / 'tensorboard').glob('events*'))
+
+
+@pytest.mark.parametrize('seconds, text', [(0, '0:00'), (75, '1:15'), (3_675, '1:01:15'), (-1, '0:00')])
+def test_the_clock_is_read_by_people(seconds, text):
+  assert metrics.clock(seconds) == text
+
+
+def test_stopped_says_how_to_go_on():
+  stopped = metrics.Stopped(15, 7, 'runs/x')
+  assert stopped.status == 143 and 'saved at step 7 in runs/x' in str(stopped)

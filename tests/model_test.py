@@ -1,0 +1,180 @@
+"""What may see what, and that decoding with a cache is the same network."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import tiny
+from zhlm import checkpoint, generate, losses, metrics, model
+
+T = 12
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def apply(net, params, *args, **kwargs):
+  """What the network says; compiled, which is faster than one layer's operations one by one."""
+  return net.apply({'params': params}, *args, **kwargs)[0]
+
+
+def small(head='lm', **fields):
+  """A network of two layers with two query heads to a key head, and weights that are not so small."""
+  sizes = dict(V=23, D=16, F=24, N=2, H=4, G=2, K=4, tied=True)
+  c = model.Config(**{**tiny.plain('pretrain').model, **sizes, **fields})
+  net, rng = model.Transformer(c, head), np.random.default_rng(0)
+
+  def weight(path, x):
+    norm = jax.tree_util.keystr(path).count('norm')
+    return jnp.array(rng.normal(size=x.shape) * 0.3 + (1 if norm else 0), jnp.float32)
+
+  shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))['params']
+  return net, jax.tree_util.tree_map_with_path(weight, checkpoint.unbox(shapes))
+
+
+@pytest.fixture(scope='module')
+def lm():
+  return small()
+
+
+@pytest.fixture(scope='module')
+def tokens():
+  return jax.random.randint(jax.random.key(2), (3, T), 0, 23)
+
+
+def test_no_token_sees_the_future(lm, tokens):
+  net, params = lm
+  read = functools.partial(apply, net, params)
+  before = read(tokens)
+  for t in (1, 6, T - 1):
+    after = read(tokens.at[:, t].set((tokens[:, t] + 1) % 23))
+    np.testing.assert_array_equal(after[:, :t], before[:, :t])
+    assert (np.abs(after[:, t:] - before[:, t:]).max(-1) > 1e-4).all()  # and every later one sees it
+
+
+def test_packed_documents_do_not_meet(lm, tokens):
+  net, params = lm
+  segments = jnp.array([[1] * 5 + [2] * 4 + [3] * 3] * 3)
+  positions = jnp.array([[*range(5), *range(4), *range(3)]] * 3)
+  other = tokens.at[:, 5:9].set((tokens[:, 5:9] + 1) % 23)
+  before, after = (apply(net, params, x, positions, segments) for x in (tokens, other))
+  others = np.array([0, 1, 2, 3, 4, 9, 10, 11])
+  np.testing.assert_array_equal(after[:, others], before[:, others])
+  assert (np.abs(after[:, 5:9] - before[:, 5:9]).max(-1) > 1e-4).all()
+  # Each reads as it would alone.
+  alone = apply(net, params, tokens[:, 5:9])
+  np.testing.assert_allclose(before[:, 5:9], alone, atol=2e-5)
+
+
+@pytest.mark.parametrize('G', [4, 2, 1])
+def test_decode_matches_forward(G, tokens):
+  """Rows of different lengths, padded with what must not be seen."""
+  net, params = small(G=G)
+  lengths, new = jnp.array([2, 7, 4]), 5
+  full = apply(net, params, tokens)
+  prompts = jnp.where(jnp.arange(8) < lengths[:, None], tokens[:, :8], 22)
+  rows = jnp.arange(3)
+  logits, cache = generate._prefill(net, params, prompts, lengths, 8 + new)
+  decode = jax.jit(lambda *args: generate.decode(net, params, *args))
+  for n in range(new):
+    np.testing.assert_allclose(logits, full[rows, lengths - 1 + n], atol=2e-5)
+    logits, cache = decode(tokens[rows, lengths + n], lengths + n, cache)
+
+
+def test_key_heads_are_shared_by_neighbouring_query_heads(lm, tokens):
+  """As if each were there once for every query head that reads it."""
+  net, params = lm
+  every = model.Transformer(dataclasses.replace(net.config, G=4))
+  layers = dict(params['layers'])
+  for name in 'kv':
+    layers[name] = {'w': jnp.repeat(layers[name]['w'], 2, axis=2)}  # N D G K
+  out = apply(every, {**params, 'layers': layers}, tokens)
+  np.testing.assert_allclose(out, apply(net, params, tokens), atol=2e-5)
+
+
+def test_rotary_products_depend_on_the_distance_alone():
+  q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
+  at = lambda x, p: np.asarray(model.rope(x, jnp.array([[p]]), 100.0)).ravel()  # noqa: E731
+  products = [at(q, p + 3) @ at(k, p) for p in (0, 1, 50)]
+  np.testing.assert_allclose(products, products[0], rtol=1e-4)
+  assert abs(at(q, 4) @ at(k, 0) - products[0]) > 1e-3
+  np.testing.assert_array_equal(at(q, 0), np.asarray(q).ravel())
+
+
+def test_log_probs_in_pieces_are_those_of_all_logits(lm, tokens):
+  net, params = lm
+  logits = apply(net, params, tokens)
+  want = losses.log_probs(logits / 0.7, tokens)
+  embed = params['embed']
+
+  @functools.partial(jax.jit, static_argnums=1)
+  def read(x, chunk):
+    return model.read_targets(x, embed.T, tokens, 0.7, chunk)
+
+  got = apply(net, params, tokens, targets_BT=tokens, temperature=0.7)
+  for a, b in zip(got, want, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+  x = jax.random.normal(jax.random.key(3), (3, T, 16))
+  for chunk in (9, 36):  # three tokens of each row at once, all tokens of all rows; 3 is one
+    for a, b in zip(read(x, chunk), read(x, 3), strict=True):
+      np.testing.assert_allclose(a, b, atol=1e-5)
+  slopes = [jax.jit(jax.grad(lambda x, c=c: read(x, c)[0].sum()))(x) for c in (9, 36)]
+  np.testing.assert_allclose(*slopes, atol=1e-5)
+
+
+@pytest.mark.parametrize('fields', [{'remat': True}, {'dtype': 'bfloat16'}])
+def test_remat_and_bfloat16_are_the_same_network(fields, lm, tokens):
+  net, params = lm
+  other = model.Transformer(dataclasses.replace(net.config, **fields))
+
+  def loss(net):
+    def value(params):
+      (logp, _), _ = net.apply({'params': params}, tokens, targets_BT=tokens)
+      return -logp.mean()
+
+    return jax.jit(jax.value_and_grad(value))(params)
+
+  (a, da), (b, db) = loss(net), loss(other)
+  exact = 'remat' in fields
+  assert a.dtype == b.dtype == jnp.float32  # losses are float32, whatever multiplies
+  assert float(a) == pytest.approx(float(b), rel=1e-6 if exact else 3e-2)
+  for x, y in zip(jax.tree.leaves(da), jax.tree.leaves(db), strict=True):
+    assert x.dtype == y.dtype == jnp.float32
+    if exact:
+      np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+@pytest.mark.parametrize('tied', [True, False])
+@pytest.mark.parametrize('head', ['lm', 'scalar'])
+def test_every_weight_bears_its_letters(head, tied):
+  c = dataclasses.replace(small()[0].config, tied=tied)
+  boxed = jax.eval_shape(model.Transformer(c, head).init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+  leaves = jax.tree.leaves(boxed, is_leaf=lambda x: hasattr(x, 'names'))
+  for x in leaves:
+    assert len(x.names) == x.value.ndim and x.value.dtype == jnp.float32
+    for letter, n in zip(x.names, x.value.shape, strict=True):
+      assert letter == '_' or n == getattr(c, letter)
+  size = sum(x.value.size for x in leaves)
+  block = c.D * c.K * (2 * c.H + 2 * c.G) + 3 * c.D * c.F + 2 * c.D + 2 * c.K
+  heads = {'scalar': c.D + 1, 'lm': 0 if tied else c.D * c.V}
+  assert size == c.N * block + c.V * c.D + c.D + heads[head]
+
+
+def test_a_fresh_network_predicts_nearly_uniformly():
+  c = tiny.plain('pretrain')
+  net = model.make(c)
+  tokens = jax.random.randint(jax.random.key(2), (4, 32), 0, c.model.V)
+  params = jax.jit(lambda key: checkpoint.unbox(net.init(key, tokens)['params']))(jax.random.key(0))
+  logp, _ = apply(net, params, tokens, targets_BT=tokens[:, ::-1])
+  assert -float(logp.mean()) == pytest.approx(np.log(c.model.V), abs=0.5)
+
+
+def test_flops_are_six_a_weight_and_those_of_attention():
+  """Against a count of every product's multiplications and additions, forward, times three."""
+  c = small()[0].config
+  qkvo = 2 * c.D * c.K * (c.H + 2 * c.G + c.H)
+  attention = 2 * 2 * T * c.H * c.K  # scores and values, over all T keys
+  forward = c.N * (qkvo + 3 * 2 * c.D * c.F + attention) + 2 * c.D * c.V
+  assert metrics.flops_per_token(c, T) == 3 * forward
