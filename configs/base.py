@@ -54,7 +54,8 @@ def parse(arg, **defaults):
 
 
 def get_config(size='demo', mesh='one'):
-  """The defaults of all stages at one size and mesh, locked."""
+  """The defaults of all stages at one size and mesh. A stage changes some and locks it: from then on a
+  misspelt field fails instead of being ignored."""
   shape = dict(choose('size', size, SIZES))
   data, fsdp, tensor = choose('mesh', mesh, MESHES)
   c = ConfigDict()
@@ -116,8 +117,3 @@ def get_config(size='demo', mesh='one'):
   c.optimizer.eps = 1e-8
   c.optimizer.clip = 1.0  # global norm of the gradient; 0 is no clipping
   return c
-
-
-def lock(c):
-  """No new fields from here on: a misspelt override fails instead of being ignored."""
-  return c.lock()

@@ -35,4 +35,4 @@ def get_config(arg=''):
     c.batch.B = 64
     c.steps = 2_000
     c.optimizer.learning_rate = 3e-6
-  return base.lock(c)
+  return c.lock()

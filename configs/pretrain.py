@@ -22,4 +22,4 @@ def get_config(arg=''):
     c.steps = 20_000
     c.batch.B = 256
     c.optimizer.warmup_steps = 500
-  return base.lock(c)
+  return c.lock()

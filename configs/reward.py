@@ -25,4 +25,4 @@ def get_config(arg=''):
   else:
     c.steps = 1_000
     c.batch.B = 64
-  return base.lock(c)
+  return c.lock()

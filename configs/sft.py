@@ -22,4 +22,4 @@ def get_config(arg=''):
   else:
     c.steps = 2_000
     c.batch.B = 64
-  return base.lock(c)
+  return c.lock()

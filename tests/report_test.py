@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from zhlm import report
-from zhlm.report import chart as report_chart
-from zhlm.report import page as report_page
 from zhlm.errors import InputError
+from zhlm.report import chart as report_chart
+from zhlm.report.page import duration
 
 FIELDS = {
   'pretrain': ['loss', 'bits_per_character'],
@@ -213,5 +213,5 @@ def test_smoothing_leaves_a_straight_line_alone():
 
 
 def test_time_spans_are_words():
-  assert report_page.duration(59.6)[1] == '1 min 0 s'
-  assert report_page.duration(3_725)[0] == '1 小时 2 分'
+  assert duration(59.6)[1] == '1 min 0 s'
+  assert duration(3_725)[0] == '1 小时 2 分'

@@ -50,9 +50,11 @@ def test_a_mesh_that_does_not_divide_the_devices_is_refused(sizes):
 
 
 def test_a_batch_that_does_not_divide_the_mesh_is_refused():
-  sharding.check_batch(mesh(2, 2, 2), 'batch.B', 12)
-  with pytest.raises(InputError, match='batch.B=10 .* 4 devices; choose a multiple of 4'):
-    sharding.check_batch(mesh(2, 2, 2), 'batch.B', 10)
+  sharding.check_batch(mesh(2, 2, 2), 12, 3)
+  with pytest.raises(InputError, match='batch.B=10 .* 4 devices .*; choose a multiple of 4'):
+    sharding.check_batch(mesh(2, 2, 2), 10, 1)
+  with pytest.raises(InputError, match='batch.microbatches=2; choose a multiple of 8'):
+    sharding.check_batch(mesh(2, 2, 2), 12, 2)
 
 
 def test_an_axis_that_does_not_divide_is_refused_but_few_kv_heads_are_copied():

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
@@ -61,7 +62,7 @@ def read_config(folder):
 
 
 def _claim(folder, config):
-  """Writes config.json into a new folder; in one that holds a checkpoint, checks that the run is the same."""
+  """Writes config.json into a new folder; in one with a checkpoint, checks that the run is the same."""
   path = folder / 'config.json'
   now = json.loads(config.to_json())
   if path.exists() and any((folder / 'checkpoints').glob('[0-9]*')):
@@ -79,9 +80,12 @@ def _claim(folder, config):
   sha256 = hashlib.sha256(tokenizer.read_bytes()).hexdigest() if tokenizer.exists() else ''
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
   versions = {p: importlib.metadata.version(p) for p in packages}
-  folder.mkdir(parents=True, exist_ok=True)
-  about = {'config': now, 'tokenizer_sha256': sha256, 'versions': versions, 'git': git_revision()}
-  write_json(path, about)
+  if jax.process_index() == 0:
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {'config': now, 'tokenizer_sha256': sha256, 'versions': versions, 'git': git_revision()}
+    write_json(path, about)
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices('config.json')
 
 
 def _is_box(x):

@@ -64,13 +64,13 @@ def make_mesh(sizes, devices=None):
   return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 
 
-def check_batch(mesh, name, rows):
-  """Raises InputError when `rows` cannot be split evenly over the mesh's batch axes."""
+def check_batch(mesh, B, microbatches):
+  """Raises InputError when a batch of B rows cannot be split evenly over microbatches and devices."""
   parts = int(np.prod([mesh.shape[a] for a in RULES['B']]))
-  if rows % parts:
+  if B % (microbatches * parts):
     raise InputError(
-      f'{name}={rows} does not divide over data x fsdp = {parts} devices; '
-      f'choose a multiple of {parts}, or another mesh'
+      f'batch.B={B} does not divide over data x fsdp = {parts} devices and batch.microbatches='
+      f'{microbatches}; choose a multiple of {microbatches * parts}, or another mesh'
     )
 
 

@@ -103,19 +103,14 @@ def train(config, workdir):
   `metrics.Stopped` after a signal, with everything saved.
   """
   mesh = sharding.make_mesh(config.mesh)
-  sharding.check_batch(mesh, 'batch.B', config.batch.B)
-  if config.batch.B % config.batch.microbatches:
-    raise InputError(
-      f'batch.microbatches={config.batch.microbatches} does not divide batch.B={config.batch.B}'
-    )
-  sharding.check_batch(mesh, 'batch.B / batch.microbatches', config.batch.B // config.batch.microbatches)
+  sharding.check_batch(mesh, config.batch.B, config.batch.microbatches)
   hit = []
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     if config.save_every % stage.period:
       raise InputError(
-        f'save_every={config.save_every} must be a multiple of {stage.period}, the '
-        f'updates made from one rollout: a checkpoint falls between rollouts'
+        f'save_every={config.save_every} must be a multiple of {stage.period}, the updates made from '
+        f'one rollout: a checkpoint falls between rollouts'
       )
     tx = optim.make(config.optimizer, config.steps)
     key = jax.random.key(config.seed)
