@@ -84,7 +84,6 @@ def get_config(size='demo', mesh='one'):
     'demo',
   )  # a third more arithmetic for a fraction of the memory
   c.model.dtype = 'float32' if size in ('tiny', 'demo') else 'bfloat16'  # of matrix products
-
   c.mesh = ConfigDict(dict(data=data, fsdp=fsdp, tensor=tensor))
 
   c.reward = ConfigDict()

@@ -3,7 +3,8 @@
   python -m launch.train --config=configs/reward.py:size=demo,mesh=one \
     --config.init_from=runs/demo/sft --workdir=runs/demo/reward
 
-EXPECT
+Expect, at size demo on two CPU cores: two minutes, and accuracy above 0.8 on held-out pairs of reviews;
+which of two similar definitions is right remains a guess (0.5).
 """
 
 from configs import base

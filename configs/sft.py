@@ -3,7 +3,8 @@
   python -m launch.train --config=configs/sft.py:size=demo,mesh=one \
     --config.init_from=runs/demo/pretrain --workdir=runs/demo/sft
 
-EXPECT
+Expect, at size demo on two CPU cores: two minutes, loss 6.9 -> 4.5; reviews come out in form, definitions
+and riddles seldom name the word that was asked about.
 """
 
 from configs import base

@@ -11,6 +11,8 @@ from tests import tiny
 from zhlm import metrics, sharding
 from zhlm.errors import InputError
 
+TOKENS = 8 * 64  # of a batch
+
 
 @pytest.fixture
 def clock(monkeypatch):
@@ -44,12 +46,12 @@ def test_truncate_drops_later_steps_and_half_a_line(tmp_path):
 def test_the_progress_line_has_step_time_left_loss_and_speed(tmp_path, toy, clock, capsys):
   run = log(tmp_path, toy, log_every=2)
   for step in range(1, 6):
-    run.step(step, numbers(2.5), {'kl': 0.25})
+    run.step(step, numbers(2.5), {'kl': 0.25}, TOKENS)
     clock.now += 4
   run.flush()
   run.close()
   out = capsys.readouterr().out.splitlines()
-  assert '0.02 M parameters' in out[0] and 'batch 8 × 64' in out[0] and 'steps 0 → 10' in out[0]
+  assert '0.02 M parameters' in out[0] and 'batch 8 |' in out[0] and 'steps 0 → 10' in out[0]
   assert (
     out[1].startswith('pretrain 1/10 | loss 2.5') and 'ETA' not in out[1]
   )  # the compiler's time is no measure
@@ -63,7 +65,7 @@ def test_the_progress_line_has_step_time_left_loss_and_speed(tmp_path, toy, cloc
 def test_pauses_are_no_part_of_the_speed(tmp_path, toy, clock):
   run = log(tmp_path, toy)
   for step in (1, 2, 3):
-    run.step(step, numbers(), {})
+    run.step(step, numbers(), {}, TOKENS)
     run.flush()
     clock.now += 2
     if step == 2:
@@ -79,7 +81,7 @@ def test_mfu_is_told_where_the_peak_is_known(tmp_path, toy, clock, monkeypatch):
     folder.mkdir()
     run = log(folder, toy)
     for step in (1, 2):
-      run.step(step, numbers(), {})
+      run.step(step, numbers(), {}, TOKENS)
       run.flush()
       clock.now += 1
     run.close()
@@ -96,8 +98,8 @@ def test_mfu_is_told_where_the_peak_is_known(tmp_path, toy, clock, monkeypatch):
 )
 def test_what_is_not_finite_stops_the_run(bad, tmp_path, toy):
   run = log(tmp_path, toy)
-  run.step(1, numbers(), {})
-  run.step(2, numbers(**bad), {})
+  run.step(1, numbers(), {}, TOKENS)
+  run.step(2, numbers(**bad), {}, TOKENS)
   with pytest.raises(InputError, match='at step 2 .*lower optimizer.learning_rate'):
     run.flush()
   run.close()
@@ -107,11 +109,11 @@ def test_what_is_not_finite_stops_the_run(bad, tmp_path, toy):
 def test_a_run_that_goes_on_appends_after_what_was_saved(tmp_path, toy):
   first = log(tmp_path, toy)
   for step in range(1, 7):
-    first.step(step, numbers(), {})
+    first.step(step, numbers(), {}, TOKENS)
   first.close()  # step 6 may still run: nobody has looked at it
   assert [x['step'] for x in tiny.lines(tmp_path)] == [1, 2, 3, 4, 5]
   second = log(tmp_path, toy, start=4)
-  second.step(5, numbers(3.0), {})
+  second.step(5, numbers(3.0), {}, TOKENS)
   second.flush()
   second.close()
   assert [(x['step'], x['loss']) for x in tiny.lines(tmp_path)][3:] == [(4, 2.0), (5, 3.0)]

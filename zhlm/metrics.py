@@ -98,18 +98,18 @@ class Log:
     sizes = ', '.join(f'{k} {count(x) / 1e6:.2f} M' for k, x in params.items())
     axes = ' × '.join(f'{a} {n}' for a, n in mesh.shape.items())
     self.bar.console.print(
-      f'{config.stage}: {sizes} parameters | {kind}, mesh {axes} | batch {config.batch.B} × '
-      f'{config.batch.T} tokens | steps {start} → {config.steps} | {workdir}',
+      f'{config.stage}: {sizes} parameters | {kind}, mesh {axes} | batch {config.batch.B} | '
+      f'steps {start} → {config.steps} | {workdir}',
       highlight=False,
       soft_wrap=True,
     )
     if start >= config.steps:
       self.bar.console.print(f'{config.stage}: finished before, at step {start}', highlight=False)
 
-  def step(self, step, numbers, info):
+  def step(self, step, numbers, info, tokens):
     """Takes the device's numbers of `step`, and looks at those of the step before."""
     self.flush()
-    self.pending = (step, numbers, info)
+    self.pending, self.tokens = (step, numbers, info), tokens  # tokens: of a batch, padding included
 
   def flush(self):
     """Waits for the last step. Raises InputError when its loss, or a weight after it, is not finite."""
@@ -131,7 +131,7 @@ class Log:
     eta = None
     if not first:  # the first step's time is the compiler's
       seconds = max(now - then - self.paused, 1e-9) / (step - before)
-      numbers['tokens_per_second'] = self.config.batch.B * self.config.batch.T / seconds
+      numbers['tokens_per_second'] = self.tokens / seconds
       eta = (self.config.steps - step) * seconds
       if self.peak:
         numbers['mfu'] = numbers['tokens_per_second'] / self.peak

@@ -114,20 +114,21 @@ def train(config, workdir):
       )
     tx = optim.make(config.optimizer, config.steps)
     key = jax.random.key(config.seed)
-
   with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
     start, params, opt = run.restore(lambda: stage.init(key), tx.init, stage.start)
     state = State(jnp.asarray(start, jnp.int32), params, opt)
     step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key), donate_argnums=0)
-
     log = metrics.Log(workdir, config, state.params, start, mesh)
     previous = _signals(hit)
     try:
       batches = stage.batches(lambda: state.params, start, 'train')
       for step in range(start + 1, config.steps + 1):
         batch, info = next(batches)
-        state, numbers = step_fn(state, sharding.put_batch(mesh, batch))
-        log.step(step, numbers, info)  # looks at the step before: this one is still running
+        batch = sharding.put_batch(mesh, batch)
+        state, numbers = step_fn(state, batch)
+        log.step(
+          step, numbers, info, batch['tokens'].size
+        )  # looks at the step before: this one is still running
         last, stop = step == config.steps, hit and step % stage.period == 0
         validates = config.eval_every and (step % config.eval_every == 0 or last)
         saves = step % config.save_every == 0 or last or stop

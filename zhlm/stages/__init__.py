@@ -17,8 +17,8 @@ class Stage(NamedTuple):
 
   loss(params, batch, rng) -> (loss, metrics): sums weighted by the batch's `weights`.
   batches(get_params, start, split) -> iterator of (batch, info) from batch number `start`; `train` never
-    ends, other splits are read once, in order. info: numbers to log. Batch i depends on (seed, i), and,
-    where the policy makes the data, on get_params().
+    ends, other splits are read once, in order. A batch holds `tokens` and `weights`; info, numbers to
+    log. Batch i depends on (seed, i), and, where the policy makes the data, on get_params().
   start: {network: (run folder, network there)}, weights to begin with in place of init's.
   period: updates made from one rollout; a checkpoint falls between rollouts.
   """
