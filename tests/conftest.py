@@ -8,8 +8,7 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 # Of the tests' time nine tenths is XLA's compiler; these leave out what it does for speed alone.
 os.environ['XLA_FLAGS'] = (
   '--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 '
-  '--xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false '
-  '--xla_cpu_parallel_codegen_split_count=1'
+  '--xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1'
 )
 
 import jax

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 from rich import progress
+from rich.table import Column
 from tensorboardX import SummaryWriter
 
 from zhlm.errors import InputError
@@ -87,11 +88,12 @@ class Log:
     self.file = open(self.workdir / 'metrics.jsonl', 'a', buffering=1)  # noqa: SIM115
     self.board = SummaryWriter(str(self.workdir / 'tensorboard'), purge_step=start)
     self.bar = progress.Progress(
-      '{task.description}',
-      progress.BarColumn(),
-      progress.MofNCompleteColumn(),
-      progress.TextColumn('{task.fields[text]}'),
+      progress.TextColumn('{task.description}', table_column=Column(min_width=len(config.stage))),
+      progress.BarColumn(10),
+      progress.MofNCompleteColumn(table_column=Column(min_width=2 * len(str(config.steps)) + 1)),
+      progress.TextColumn('{task.fields[text]}', table_column=Column(no_wrap=True, ratio=1)),
       disable=not sys.stdout.isatty(),
+      expand=True,
     )
     self.bar.start()
     self.task = self.bar.add_task(config.stage, total=config.steps, completed=start, text='compiling')
@@ -145,7 +147,8 @@ class Log:
     self.file.write(json.dumps({'step': step, 'time': round(time.time(), 2), **numbers}) + '\n')
     for name, x in numbers.items():
       self.board.add_scalar(name, x, step)
-    order = sorted(numbers, key=lambda k: (k != 'loss', k))
+    first = ('loss', 'tokens_per_second', 'mfu', 'score', 'kl', 'accuracy')
+    order = sorted(numbers, key=lambda k: (first.index(k) if k in first else len(first), k))
     text = ' | '.join(f'{k.replace("tokens_per_second", "tokens/s")} {numbers[k]:.4g}' for k in order)
     if eta is not None:
       text = f'ETA {clock(eta)} | {text}'
