@@ -90,7 +90,7 @@ def test_microbatches_add_up(stage, toy, runs, tmp_path):
   for name, x in leaves(a.params).items():
     np.testing.assert_allclose(leaves(b.params)[name], x, atol=1e-6, err_msg=name)
   for x, y in zip(tiny.lines(tmp_path / '1'), tiny.lines(tmp_path / '4'), strict=True):
-    assert x['loss'] == pytest.approx(y['loss'], abs=1e-6)
+    assert x['loss'] == pytest.approx(y['loss'], rel=1e-6)
 
 
 class Killed(BaseException):

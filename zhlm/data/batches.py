@@ -118,7 +118,7 @@ def end_of_turn(config):
 def packed(config, dataset, split, how):
   """The split of a dataset of {tokens[, mask]} as rows of config.batch.T, by `concat` or `best_fit`."""
   path = folder(config, dataset)
-  lengths = np.load(path / f'lengths-{split}.npy') - 1  # a document of n tokens predicts n - 1
+  lengths = records.lengths(path, split) - 1  # a document of n tokens predicts n - 1
   rows = how(lengths, config.batch.T, np.random.default_rng(config.seed))
   return Packed(records.open_split(path, split), rows, config.batch.T)
 
@@ -158,7 +158,7 @@ class Prompts:
   def __init__(self, config, split):
     path = folder(config, 'ppo')
     self.source, self.P = records.open_split(path, split), config.ppo.prompt_tokens
-    lengths = np.load(path / f'lengths-{split}.npy')
+    lengths = records.lengths(path, split)
     self.fitting = np.flatnonzero(lengths <= self.P)
     if not len(self.fitting):
       raise InputError(
