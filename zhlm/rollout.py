@@ -40,11 +40,6 @@ def answer_mask(T, lengths_B, count_B):
   return ((t >= first_B1) & (t < first_B1 + count_B[:, None])).astype(jnp.float32)
 
 
-def keys(key, B):
-  """A key a row."""
-  return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(B))
-
-
 def complete(lm, scalar, networks, prompts_BP, lengths_B, key, *, new, stop, temperature):
   """Answers every prompt with networks['policy'] and reads the answers with 'reference' and 'reward'.
 
