@@ -62,6 +62,8 @@ def get_config(size='demo', mesh='one'):
   c.stage = ''  # a module of zhlm/stages, or any importable module by its dotted name
   c.seed = 0  # of weights, order of data, and samples
   c.data = 'runs/demo'  # the folder that launch.prepare wrote: holds data/ and tokenizer/
+  c.mixture = ''  # or several such: 'runs/a:0.8 runs/b:0.2 @2000 runs/b:1', new weights from update 2000
+  c.data_workers = 0  # processes that read batches; 0: in this one, enough below 1 M tokens/s a host
   c.init_from = ''  # a run's folder whose weights to start from; '' is a fresh start
   c.steps = 1_000  # updates
   c.batch = ConfigDict()

@@ -9,35 +9,43 @@ python -m launch.prepare --config=configs/data.py:source=my_texts --workdir=runs
 
 from ml_collections import ConfigDict
 
-# A text with one of these words is left out: abuse, and what web sites say about themselves.
-ABUSE = '傻逼 煞笔 傻B 傻b 逼嘴 逼事 操你 他妈的 肏 屄 屌 婊子'
-BOILERPLATE = '宾馆反馈 免费注册 网站导航'
-
-
-def rules(min_characters, max_characters, min_han, blocked=ABUSE):
-  """What a text must satisfy to stay; one set for each kind of text, for a verse is not a page."""
-  return ConfigDict(
-    {
-      'min_characters': min_characters,
-      'max_characters': max_characters,
-      'min_han': min_han,  # share of Chinese characters among those that are not space
-      'max_repeated': 0.5,  # share of 13-grams that repeat earlier ones (as in ChineseWebText)
-      'min_distinct': 0.1,  # distinct characters over length (of at most 200)
-      'blocked': blocked,  # words, with spaces between them
-    }
-  )
+from configs import rules
 
 
 def get_config(arg='source=demo'):
   """The config; `arg` is `key=value,…` over the fields below that hold a number or a text."""
   config = ConfigDict()
-  config.source = 'demo'  # 'demo' (four packages, see zhlm/data/collect.py), or a file or folder
+  config.source = 'demo'  # 'demo' (four packages, see zhlm/demo/fetch.py), or a file or folder
+  config.sources = ''  # a TOML file that describes the files of `source`; '': its sources.toml, if any
+  config.preset = ''  # rules of documents that no `sources` describes; '': web, or as the format suggests
   config.cache = '~/.cache/zhlm/packages'  # where the demo's packages lie; $ZHLM_CACHE goes first
-  config.finished = True  # a finished workdir is kept; False: made anew, whatever its config was
+  config.finished = True  # a finished workdir is kept; False: what a change concerns is made anew
+  config.grows_from = ''  # a workdir prepared from fewer files, whose splits are kept
   config.seed = 0  # of the splits and of every draw
+
+  config.engine = 'local'  # or 'beam': the same functions, the same records
+  config.processes = 0  # of the local engine; 0: one a CPU
+  config.beam_options = '--runner=FnApiRunner'  # always name a runner: Beam's default downloads one
+  config.shard_characters = 4_000_000  # of text a shard, so about 12 MB and 10 s of work
+
+  config.lines = ConfigDict(
+    {
+      'copies': 20,  # a line in so many documents is a site's, not an author's, and is taken out …
+      'characters': 6,  # … if it is so long at least: 是的。 may be said by everyone
+      'presets': 'web',  # … of texts of these presets: poems and laws may repeat
+    }
+  )
+  config.protect = ''  # evaluation files (patterns, spaces between) no training text may quote
+  config.contamination = ConfigDict(
+    {
+      'ngrams': 10,  # distinct 13-character n-grams of evaluation sets (22 characters on end): dropped
+      'share': 0.3,  # of a document's n-grams that occur in our own test split: dropped above this
+    }
+  )
 
   config.vocab_size = 6_400  # BPE pieces; the demo holds about 4,900 characters, so 5,200 at least
   config.character_coverage = 0.9995  # share of characters with a piece; the rest becomes bytes
+  config.tokenizer_characters = 10_000_000  # learnt from so many at most: 0.6 GB of memory
   config.max_tokens = 128  # SFT and reward sequences above this are dropped, and counted
   config.shard_records = 50_000  # records a file; a file is 64 KiB at least, so not too few
 
@@ -57,16 +65,7 @@ def get_config(arg='source=demo'):
   config.review_preferences = 9_000  # pairs of a good over a bad review, at most
   config.definition_preferences = 800  # definitions over near misses, at most: small models guess here
 
-  config.rules = ConfigDict(
-    {
-      'document': rules(8, 100_000, 0.5),
-      'review': rules(4, 3_000, 0.5, f'{ABUSE} {BOILERPLATE}'),
-      'fact': rules(4, 2_000, 0.4),
-      'conversation': rules(2, 20_000, 0.3),
-      'preference': rules(4, 20_000, 0.3),
-      'prompt': rules(2, 2_000, 0.3),
-    }
-  )
+  config.rules = rules.presets()
   for pair in filter(None, arg.split(',')):
     key, equals, value = pair.partition('=')
     choices = [k for k, v in config.items() if not isinstance(v, ConfigDict)]

@@ -22,9 +22,16 @@ flags.mark_flag_as_required('config')
 
 def main(_):
   """Prepares the workdir."""
-  from zhlm.data import corpus  # after the flags: `--help` need not wait for it
+  import pathlib  # after the flags: `--help` need not wait for these
 
-  corpus.prepare(_CONFIG.value, _WORKDIR.value)
+  from zhlm import disk, report
+  from zhlm.corpus.prepare import prepare
+
+  prepare(_CONFIG.value, _WORKDIR.value)
+  folder = pathlib.Path(_WORKDIR.value) / 'data'
+  found = report.files.read_json(folder / 'report.json')
+  if found is not None:
+    disk.write_text(folder / 'report.html', report.corpus.render(found))
 
 
 if __name__ == '__main__':

@@ -20,14 +20,13 @@ def main(_):
   """Writes WORKDIR/results.json and WORKDIR/report.html, and says where they are."""
   from rich import console, table
 
-  from zhlm import report
-  from zhlm.data import manifest
+  from zhlm import disk, report
   from zhlm.evals import goals
 
   folder = pathlib.Path(_WORKDIR.value)
   rows = goals.table(folder)
-  manifest.write_json(folder / 'results.json', rows)
-  manifest.write_text(folder / 'report.html', report.render(folder))
+  disk.write_json(folder / 'results.json', rows)
+  disk.write_text(folder / 'report.html', report.render(folder))
   grid = table.Table('结果 results', '测得 measured', '目标 goal', '', show_lines=True)
   marks = {True: '达到 met', False: '未达 missed', None: ''}
   for row in rows:

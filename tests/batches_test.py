@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import multiprocessing
 
 import jax
 import numpy as np
@@ -10,58 +11,6 @@ import pytest
 from tests import tiny
 from zhlm.data import batches as data
 from zhlm.errors import InputError
-
-
-def rng(seed=0):
-  return np.random.default_rng(seed)
-
-
-LENGTHS = np.array([5, 1, 12, 30, 3, 8, 8, 2, 10, 17])
-
-
-def pieces(rows):
-  """{document: [(start, stop), …] in order} of packed rows."""
-  found = collections.defaultdict(list)
-  for row in rows:
-    for i, start, stop in row:
-      found[i].append((start, stop))
-  return {i: sorted(spans) for i, spans in found.items()}
-
-
-@pytest.mark.parametrize('T', [1, 7, 10, 100])
-def test_concat_reads_every_token_once_in_full_rows(T):
-  rows = data.concat(LENGTHS, T, rng())
-  sizes = [sum(stop - start for _, start, stop in row) for row in rows]
-  assert sizes[:-1] == [T] * (len(rows) - 1) and 0 < sizes[-1] <= T
-  found = pieces(rows)
-  for i, n in enumerate(LENGTHS):
-    assert [t for start, stop in found[i] for t in range(start, stop)] == list(range(n))
-
-
-def test_concat_draws_a_new_order_from_each_seed():
-  order = lambda seed: [i for row in data.concat(LENGTHS, 1_000, rng(seed)) for i, _, _ in row]  # noqa: E731
-  assert order(0) == order(0) != order(1) and sorted(order(0)) == list(range(10))
-
-
-def test_best_fit_never_cuts_and_leaves_out_only_what_is_too_long():
-  rows = data.best_fit(LENGTHS, 20, rng())
-  assert pieces(rows) == {i: [(0, n)] for i, n in enumerate(LENGTHS) if n <= 20}
-  assert all(sum(stop for _, _, stop in row) <= 20 for row in rows)
-  assert len(rows) == 4  # 66 tokens do not go into three rows of 20
-
-
-def test_a_packed_row_keeps_its_documents_apart():
-  """Targets are the document's own next tokens, its last token is only a target, masks move along."""
-  source = [
-    {'tokens': np.arange(10, 16), 'mask': np.array([0, 0, 1, 1, 0, 1])},
-    {'tokens': np.arange(20, 23), 'mask': np.array([0, 1, 1])},
-  ]
-  row = data.Packed(source, [[(0, 0, 5), (1, 0, 2)]], 9)[0]
-  np.testing.assert_array_equal(row['tokens'], [10, 11, 12, 13, 14, 20, 21, 0, 0])
-  np.testing.assert_array_equal(row['targets'], [11, 12, 13, 14, 15, 21, 22, 0, 0])
-  np.testing.assert_array_equal(row['positions'], [0, 1, 2, 3, 4, 0, 1, 0, 0])
-  np.testing.assert_array_equal(row['segments'], [1, 1, 1, 1, 1, 2, 2, 0, 0])
-  np.testing.assert_array_equal(row['weights'], [0, 1, 1, 0, 1, 1, 1, 0, 0])
 
 
 def examples(config, split='train'):
@@ -120,7 +69,9 @@ def test_an_epoch_reads_every_row_once_and_the_next_in_another_order(toy):
   epochs = read.reshape(3, 24)
   for epoch in epochs:
     assert sorted(epoch) == list(range(24))
-  assert len({tuple(epoch) for epoch in epochs}) == 3
+  other = take(Numbers(24), tiny.config('pretrain', toy, seed=1), 0, 3)
+  orders = [*map(tuple, epochs), tuple(np.concatenate([b['i'] for b in other]))]
+  assert len(set(orders)) == 4 and sorted(orders[3]) == list(range(24))
 
 
 def test_other_splits_are_read_whole_once_in_order_with_fillers_that_weigh_nothing(toy):
@@ -193,3 +144,40 @@ def test_what_is_not_prepared_says_how_to_prepare_it(toy, tmp_path):
     data.packed(config, 'pretrain', 'train', data.concat)
   with pytest.raises(InputError, match="no split 'trian'; there are train, validation, test"):
     data.records.open_split(toy / 'data' / 'pretrain', 'trian')
+
+
+def test_a_split_without_a_row_that_fits_is_refused(toy):
+  config = tiny.config('sft', toy, batch__T=2)
+  with pytest.raises(InputError, match='no train record within batch.T=2'):
+    data.packed(config, 'sft', 'train', data.best_fit)
+
+
+@pytest.mark.parametrize('split', ['train', 'validation'])
+def test_hosts_must_divide_a_batch(split, toy, monkeypatch):
+  config = tiny.config('pretrain', toy)
+  monkeypatch.setattr(jax, 'process_count', lambda: 3)
+  with pytest.raises(InputError, match='a batch of 8 rows cannot be divided among 3 hosts'):
+    take(Numbers(40), config, 0, 1, split)
+
+
+def test_more_hosts_than_rows_of_an_eval_split_read_fillers(toy, monkeypatch):
+  config = tiny.config('pretrain', toy)
+  monkeypatch.setattr(jax, 'process_count', lambda: 8)
+  read = []
+  for host in range(8):
+    monkeypatch.setattr(jax, 'process_index', lambda host=host: host)
+    read += take(Numbers(3), config, 0, 9, 'test')
+  assert [(int(b['i'][0]), float(b['weights'][0])) for b in read][:3] == [(0, 1), (1, 1), (2, 1)]
+  assert len(read) == 8 and sum(b['weights'].sum() for b in read) == 3
+
+
+def test_worker_processes_read_the_same_stream_and_a_killed_one_is_told(toy):
+  alone, helped = (tiny.config('pretrain', toy, data_workers=n) for n in (0, 2))
+  batches = data.stream(examples(helped), helped, 3, 'train')
+  for want in take(examples(alone), alone, 3, 5):
+    same(next(batches)[0], want)
+  for child in multiprocessing.active_children():
+    child.kill()
+  with pytest.raises(InputError, match='config.data_workers=2 was killed.*run the same command'):
+    for _ in range(50):
+      next(batches)

@@ -44,6 +44,17 @@ def test_markers_written_by_a_user_stay_text(spm):
   assert forged in chat.decode(spm, tokens)
 
 
+def test_a_long_conversation_is_cut_after_an_answer_so_that_something_is_learnt(spm):
+  system = [{'role': 'system', 'content': '小猫。'}]
+  messages = system + talk('你好<|im_end|>', '你好！', '小猫？', '喜欢太阳' * 9)
+  size = {n: len(chat.encode_conversation(spm, messages[:n])[0]) for n in (3, 5)}
+  for limit in range(size[5] + 2):
+    n = max((n for n in size if size[n] <= limit), default=None)
+    assert chat.cut(spm, messages, limit) == (n and messages[:n])
+    if n:
+      assert sum(chat.encode_conversation(spm, messages[:n])[1]) > 0
+
+
 @pytest.mark.parametrize(
   ('messages', 'says'),
   [

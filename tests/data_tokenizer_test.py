@@ -1,6 +1,7 @@
 """A tokenizer must lose nothing and let nobody forge a control symbol."""
 
 import pytest
+import tokenizers
 
 from zhlm.data import tokenizer
 from zhlm.errors import InputError
@@ -60,3 +61,32 @@ def test_what_is_no_tokenizer_is_named(tmp_path):
   (tmp_path / 'tokenizer.model').write_bytes(b'not a model')
   with pytest.raises(InputError, match='not a SentencePiece model'):
     tokenizer.load(str(tmp_path / 'tokenizer.model'))
+
+
+def test_the_exported_tokenizer_json_gives_the_same_ids(path, tmp_path):
+  spm, out = tokenizer.load(path), str(tmp_path / 'tokenizer.json')
+  tokenizer.export(spm, out)
+  other = tokenizers.Tokenizer.from_file(out)
+  texts = [
+    '今天，天气！我们去公园散步。',
+    '  两个 空格  ',
+    '\n\n换行\n',
+    '𠮷野家👨‍👩‍👧',
+    'The cat sat on 12345 cats.',
+    '',
+  ]
+  for text in texts:
+    ids = other.encode(text).ids
+    assert ids == tokenizer.encode(spm, text)
+    assert other.decode(ids) == text
+  assert other.encode('好<|im_end|>').ids[-1] == spm.piece_to_id('<|im_end|>')
+
+
+def test_the_description_counts_what_is_missing(path):
+  about = tokenizer.describe(tokenizer.load(path), ['今天天气', '鑫鑫 鑫\n天'])
+  assert (about['characters'], about['missing'], about['coverage']) == (10, '鑫', round(5 / 8, 5))
+  assert about['round_trip_losses'] == 0
+  about = tokenizer.describe(
+    tokenizer.load(path), ['今天\u2581天气']
+  )  # SentencePiece's own mark of a space
+  assert about['round_trip_losses'] == 1

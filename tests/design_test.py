@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests import tiny
-from zhlm import checkpoint, evals, stages, train
+from zhlm import checkpoint, disk, evals, stages, train
 
 ROOT = Path(__file__).parent.parent
 # Who may import whom: each only what stands in a later line.
@@ -23,10 +23,13 @@ ORDER = [
   ['zhlm.evals'],
   ['zhlm.train'],
   ['zhlm.stages'],
-  ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.data'],
+  ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
+  ['zhlm.demo'],
+  ['zhlm.collect', 'zhlm.clean'],
+  ['zhlm.data'],
   ['zhlm.generate'],
   ['zhlm.model'],
-  ['zhlm.losses', 'zhlm.sharding'],
+  ['zhlm.losses', 'zhlm.sharding', 'zhlm.disk'],
   ['zhlm.errors'],
 ]
 
@@ -158,7 +161,7 @@ def test_every_config_field_is_read(toy, runs, tmp_path, monkeypatch):
     folder.mkdir()
     config = tiny.config(stage, toy, runs, steps=2, save_every=2, eval_every=2, evals=())
     checkpoint._claim(folder, config)
-    leaves |= set(checkpoint.flat(json.loads(config.to_json())))
+    leaves |= set(disk.flat(json.loads(config.to_json())))
     with noted(config) as fields:
       train.train(config, folder)
       with pytest.MonkeyPatch.context() as patch:

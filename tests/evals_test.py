@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, evals, rollout, sharding
+from zhlm import checkpoint, disk, evals, rollout, sharding
 from zhlm.data import batches as data
 from zhlm.data import chat
 from zhlm.errors import InputError
@@ -99,7 +99,7 @@ def test_results_are_written_and_not_made_twice(runs, tmp_path):
   # An eval that is not there is told with those that are.
   about = checkpoint.read_about(folder)
   about['config']['evals'] = ['accurcy']
-  checkpoint.write_json(folder / 'config.json', about)
+  disk.write_json(folder / 'config.json', about)
   with pytest.raises(InputError, match="unknown eval 'accurcy'; choose from .*bits.*preference"):
     evals.evaluate(folder, again=True, say=said.append)
 

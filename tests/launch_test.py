@@ -18,7 +18,7 @@ import pytest
 
 import launch
 from tests import tiny
-from zhlm import checkpoint, train
+from zhlm import checkpoint, disk, train
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 def overrides(name, /, *args, **fields):
   """`tiny.config` as a command line: what differs from configs/STAGE.py."""
   before, after = (
-    checkpoint.flat(json.loads(c.to_json())) for c in (tiny.plain(name), tiny.config(name, *args, **fields))
+    disk.flat(json.loads(c.to_json())) for c in (tiny.plain(name), tiny.config(name, *args, **fields))
   )
   changed = [f'--config.{k}={v}' for k, v in after.items() if v != before[k]]
   return [f'--config=configs/{name}.py:size=tiny', *changed]
@@ -257,7 +257,7 @@ def test_another_tokenizer_is_refused(refused, runs, toy, tmp_path):
   # A run of another tokenizer is no start.
   old = tmp_path / 'old'
   shutil.copytree(runs('pretrain'), old)
-  checkpoint.write_json(old / 'config.json', {**about, 'tokenizer_sha256': '0' * 64})
+  disk.write_json(old / 'config.json', {**about, 'tokenizer_sha256': '0' * 64})
   assert 'another tokenizer' in refused(tiny.config('pretrain', toy, init_from=str(old)), tmp_path / 'run')
 
 

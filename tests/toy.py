@@ -10,7 +10,7 @@ import os
 import random
 
 from configs.data import get_config
-from zhlm.data.corpus import prepare
+from zhlm.corpus.prepare import prepare
 
 THINGS = '山水月日云花草木石雨风雪灯门书'
 COLOURS = '红白黑青黄'
@@ -46,6 +46,7 @@ def toy_config(source):
   """The data config at toy size: a vocabulary of bytes and single characters."""
   with get_config().unlocked() as config:
     config.source, config.vocab_size, config.max_tokens = str(source), 340, 64
+    config.preset, config.processes = 'plain', 1
     config.character_coverage, config.test_share, config.validation_share = 1.0, 0.2, 0.1
   return config
 

@@ -1,10 +1,8 @@
 """A run's folder: orbax checkpoints, the config beside them; other runs open it from the folder alone."""
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,11 +14,22 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
-from zhlm import model, sharding
+from zhlm import disk, model, sharding
+from zhlm.data import mixture
 from zhlm.errors import InputError
 
 # What may change when a run goes on; any other difference means that the folder holds another run.
-FREE = ('log_every', 'eval_every', 'eval_batches', 'save_every', 'keep', 'evals', 'mesh')
+FREE = (
+  'log_every',
+  'eval_every',
+  'eval_batches',
+  'save_every',
+  'keep',
+  'evals',
+  'mesh',
+  'data_workers',
+  'mixture',
+)
 
 
 def git_revision():
@@ -32,20 +41,6 @@ def git_revision():
 
   revision = git('rev-parse', '--short', 'HEAD')
   return revision + ('+' if revision and git('status', '--porcelain') else '')
-
-
-def write_json(path, value):
-  """Writes whole or not at all."""
-  part = Path(path).with_suffix('.part')
-  part.write_text(json.dumps(value, ensure_ascii=False, indent=2) + '\n')
-  os.replace(part, path)
-
-
-def flat(tree, prefix=''):
-  """{'a.b': leaf} of nested dicts."""
-  if not isinstance(tree, dict):
-    return {prefix[:-1]: tree}
-  return {k: v for name, x in tree.items() for k, v in flat(x, f'{prefix}{name}.').items()}
 
 
 def read_about(folder):
@@ -66,8 +61,8 @@ def _claim(folder, config):
   path = folder / 'config.json'
   now = json.loads(config.to_json())
   if path.exists() and any((folder / 'checkpoints').glob('[0-9]*')):
-    old = flat(json.loads(path.read_text())['config'])
-    new = flat(now)
+    about = json.loads(path.read_text())
+    old, new = disk.flat(about['config']), disk.flat(now)
     differ = [k for k in sorted(old | new) if k.split('.')[0] not in FREE and old.get(k) != new.get(k)]
     if differ:
       what = ', '.join(f'{k}={old.get(k)!r} (now {new.get(k)!r})' for k in differ[:4])
@@ -75,15 +70,21 @@ def _claim(folder, config):
         f'{folder} holds another run, with {what}{", …" if len(differ) > 4 else ""}; '
         f'choose another --workdir, or remove this one'
       )
+    steps = [int(p.name) for p in (folder / 'checkpoints').iterdir() if p.name.isdigit()]
+    mixture.check_resume(ConfigDict(about['config']), about['data'], config, max(steps, default=0))
+    about['config']['mixture'], about['data'] = config.mixture, about['data'] | mixture.contents(config)
+    if jax.process_index() == 0:  # the next resume goes on from these weights
+      disk.write_json(path, about)
     return
   tokenizer = Path(config.data) / 'tokenizer' / 'tokenizer.model'
-  sha256 = hashlib.sha256(tokenizer.read_bytes()).hexdigest() if tokenizer.exists() else ''
+  sha256 = disk.sha256(tokenizer) if tokenizer.exists() else ''
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
   versions = {p: importlib.metadata.version(p) for p in packages}
   if jax.process_index() == 0:
     folder.mkdir(parents=True, exist_ok=True)
-    about = {'config': now, 'tokenizer_sha256': sha256, 'versions': versions, 'git': git_revision()}
-    write_json(path, about)
+    about = {'config': now, 'tokenizer_sha256': sha256, 'data': mixture.contents(config)}
+    about |= {'versions': versions, 'git': git_revision()}
+    disk.write_json(path, about)
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices('config.json')
 

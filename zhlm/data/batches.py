@@ -1,87 +1,23 @@
-"""Batch i is a function of (seed, i): packed rows and padded examples, read with Grain.
+"""Batch i is a function of (config, i): packed rows and padded examples, read with Grain.
 
 No iterator has a state to save: going on from step s is asking for batch s. Every process takes its
-stride of the global batch, so the batch holds the same rows on any number of hosts.
+stride of the global batch, so the batch holds the same rows on any number of hosts. Rows are planned
+before they are read, and a mixture is arithmetic, so any number of workers reads the same stream.
 """
 
 import itertools
+import math
 from pathlib import Path
 
 import grain
 import jax
 import numpy as np
+from absl import flags
 
-from zhlm import losses
-from zhlm.data import chat, manifest, records, tokenizer
+from zhlm import disk, losses
+from zhlm.data import chat, manifest, mixture, records, tokenizer
+from zhlm.data.packing import Packed, best_fit, concat  # noqa: F401 (stages name them as batches')
 from zhlm.errors import InputError
-
-
-def concat(lengths, T, rng):
-  """Rows for pretraining: documents in random order, end to end, cut every T tokens; nothing is lost.
-  Returns a list of rows, each a list of pieces (document, start, stop)."""
-  order = rng.permutation(len(lengths))
-  ends = np.cumsum(lengths[order])
-  starts = ends - lengths[order]
-  rows = []
-  for begin in range(0, int(ends[-1]), T):
-    first = np.searchsorted(ends, begin, 'right')
-    last = np.searchsorted(starts, begin + T, 'left')
-    rows.append(
-      [
-        (
-          int(order[i]),
-          max(begin - int(starts[i]), 0),
-          min(begin + T, int(ends[i])) - int(starts[i]),
-        )
-        for i in range(first, last)
-      ]
-    )
-  return rows
-
-
-def best_fit(lengths, T, rng):
-  """Rows for conversations, never cut: longest first, each into the fullest row that still has room."""
-  order = rng.permutation(len(lengths))
-  order = order[np.argsort(-lengths[order], kind='stable')]
-  rows, by_room = [], [[] for _ in range(T + 1)]  # by_room[r]: rows with r tokens left
-  for i in map(int, order):
-    n = int(lengths[i])
-    if n > T:
-      continue
-    room = next((r for r in range(n, T + 1) if by_room[r]), None)
-    if room is None:
-      rows.append([])
-      row, room = len(rows) - 1, T
-    else:
-      row = by_room[room].pop()
-    rows[row].append((i, 0, n))
-    by_room[room - n].append(row)
-  return rows
-
-
-class Packed:
-  """Rows of T positions as a Grain source; each piece is a segment whose tokens meet no other's."""
-
-  def __init__(self, source, rows, T):
-    self.source, self.rows, self.T = source, rows, T
-
-  def __len__(self):
-    return len(self.rows)
-
-  def __getitem__(self, index):
-    row = {k: np.zeros(self.T, np.int32) for k in ('tokens', 'targets', 'positions', 'segments')}
-    row['weights'] = np.zeros(self.T, np.float32)
-    at = 0
-    for segment, (i, start, stop) in enumerate(self.rows[index], 1):
-      record = self.source[i]
-      here = slice(at, at + stop - start)
-      row['tokens'][here] = record['tokens'][start:stop]
-      row['targets'][here] = record['tokens'][start + 1 : stop + 1]
-      row['positions'][here] = np.arange(stop - start)
-      row['segments'][here] = segment
-      row['weights'][here] = record['mask'][start + 1 : stop + 1] if 'mask' in record else 1.0
-      at += stop - start
-    return row
 
 
 def folder(config, dataset):
@@ -94,7 +30,7 @@ def folder(config, dataset):
       f'no dataset {dataset!r} in {config.data}; make it with '
       f'`python -m launch.prepare --config=configs/data.py:source=… --workdir={config.data}`'
     )
-  if tokenizer.sha256(tokenizer_file(config)) != found['tokenizer_sha256']:
+  if disk.sha256(tokenizer_file(config)) != found['tokenizer_sha256']:
     raise InputError(
       f'{tokenizer_file(config)} is not the tokenizer that wrote the tokens in {config.data}/data; '
       f'prepare the data again, or put that tokenizer back'
@@ -115,12 +51,36 @@ def end_of_turn(config):
   return chat.end_of_turn(tokenizer.load(tokenizer_file(config)))
 
 
+def sources(config, split, make):
+  """make(config); to train on a mixture, {folder: make(config with that folder as its data)}.
+
+  Raises InputError when a folder's tokenizer is not that of config.data.
+  """
+  if split != 'train' or not config.mixture:
+    return make(config)
+  made = {}
+  for data in mixture.folders(config):
+    part = config.copy_and_resolve_references()
+    with part.unlocked():
+      part.data = data
+    made[data] = make(part)
+    if disk.sha256(tokenizer_file(part)) != disk.sha256(tokenizer_file(config)):
+      raise InputError(f'config.mixture: {data} was prepared with another tokenizer than {config.data}')
+  return made
+
+
 def packed(config, dataset, split, how):
   """The split of a dataset of {tokens[, mask]} as rows of config.batch.T, by `concat` or `best_fit`."""
-  path = folder(config, dataset)
-  lengths = records.lengths(path, split) - 1  # a document of n tokens predicts n - 1
-  rows = how(lengths, config.batch.T, np.random.default_rng(config.seed))
-  return Packed(records.open_split(path, split), rows, config.batch.T)
+
+  def make(config):
+    path = folder(config, dataset)
+    lengths = records.lengths(path, split) - 1  # a document of n tokens predicts n - 1
+    rows = how(lengths, config.batch.T, np.random.default_rng(config.seed))
+    if not len(rows):
+      raise InputError(f'{path}: no {split} record within batch.T={config.batch.T}')
+    return Packed(records.open_split(path, split), rows, config.batch.T)
+
+  return sources(config, split, make)
 
 
 class Ranked:
@@ -189,17 +149,52 @@ class Filled:
     return row
 
 
-def stream(source, config, start, split, B=None):
+def stream(source, config, start, split, B=None, period=1):
   """(batch, info) from batch number `start`: shuffled anew each epoch without end for `train`, once in
-  order for other splits. This process's rows only. Raises InputError for a train split of under B rows."""
-  B = B or config.batch.B
-  if split == 'train':
-    if len(source) < B:
-      raise InputError(f'{split} has {len(source)} rows, fewer than a batch of {B}; lower batch.B')
-    rows = grain.MapDataset.source(source).seed(config.seed).shuffle().repeat()
-  else:
-    rows = grain.MapDataset.source(Filled(source, B))
-  rows = rows[jax.process_index() :: jax.process_count()]
-  batches = rows.batch(B // jax.process_count(), drop_remainder=True)
-  steps = itertools.count(start) if split == 'train' else range(start, len(batches))
+  order for other splits. This process's rows only.
+
+  source: rows by number, or those of each folder of a mixture, as `sources` makes them. period: updates
+  made from one batch. Raises InputError for a train split of under B rows.
+  """
+  B, hosts = B or config.batch.B, jax.process_count()
+  if B % hosts:
+    raise InputError(f'a batch of {B} rows cannot be divided among {hosts} hosts; change batch.B')
+  train = split == 'train'
+  rows = _endless(source, config, B, period) if train else grain.MapDataset.source(Filled(source, B))
+  batches = rows[jax.process_index() :: hosts].batch(B // hosts, drop_remainder=True)
+  if train and config.data_workers:
+    return _read_ahead(batches[start:], config.data_workers)
+  steps = itertools.count(start) if train else range(start, len(batches))
   return ((batches[i], {}) for i in steps)
+
+
+def _endless(source, config, B, period):
+  parts = source if isinstance(source, dict) else {config.data: source}
+  stages = [(-(-step // period) * B, weights) for step, weights in mixture.parse(config)]
+  if lost := set(mixture.folders(config)) - set(parts):
+    raise InputError(f'stage {config.stage!r} reads {config.data} alone, not {", ".join(sorted(lost))}')
+  for data, part in parts.items():
+    share = max(math.ceil(weights[data] * B - 1e-6) for _, weights in stages if data in weights)
+    if len(part) < share:
+      raise InputError(f'{data}: train has {len(part)} rows, fewer than a batch of {share}; lower batch.B')
+  shuffled = {k: grain.MapDataset.source(x).seed(config.seed).shuffle().repeat() for k, x in parts.items()}
+  return grain.MapDataset.source(mixture.Mixed(shuffled, stages))
+
+
+def _read_ahead(batches, workers):
+  """The same batches in the same order, read by so many processes."""
+  if not flags.FLAGS.is_parsed():  # Grain hands its flags on to the processes
+    flags.FLAGS.mark_as_parsed()
+  how = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+  iterator = iter(batches.to_iter_dataset().mp_prefetch(how))
+  try:
+    for batch in iterator:
+      yield batch, {}
+  except RuntimeError as error:
+    if 'terminated unexpectedly' not in str(error):
+      raise
+    raise InputError(
+      f'one of config.data_workers={workers} was killed, perhaps for memory; run the same command to go on'
+    ) from error
+  finally:
+    iterator.close()

@@ -77,6 +77,16 @@ def encode_conversation(tokenizer, messages):
   return tokens, mask
 
 
+def cut(tokenizer, messages, limit):
+  """The longest beginning of a conversation that ends with an answer and takes at most `limit` tokens; None
+  when its first answer does not fit. Only end markers are ids, so they count the turns."""
+  tokens, _ = encode_conversation(tokenizer, messages)
+  whole = messages[: tokens[:limit].count(end_of_turn(tokenizer))]
+  while whole and whole[-1]['role'] != 'assistant':
+    whole = whole[:-1]
+  return whole or None
+
+
 def decode(tokenizer, tokens):
   """Text to show, control symbols spelled out (SentencePiece's own decoder drops them)."""
   out, run = [], []

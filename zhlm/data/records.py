@@ -1,8 +1,9 @@
 """Examples on disk: ArrayRecord shards with TFDS metadata, written and read without TensorFlow.
 
-A dataset is a folder. It is written beside its place and renamed into it when its metadata stand,
-so a folder that is there is whole. `lengths-{split}.npy`: the token count of every record in order.
-(TFDS' own builders need TensorFlow once a split passes 1,000 MiB, and its parquet loses rows.)
+Shards are written one by one, by any process; a dataset is a folder of them, made beside its place and
+renamed into it when its metadata stand, so a folder that is there is whole. `lengths-{split}.npy`: the
+token count of every record in order. (TFDS' own builders need TensorFlow once a split passes 1,000 MiB,
+and its parquet loses rows.)
 """
 
 import hashlib
@@ -54,22 +55,48 @@ def _arrays(stage, example):
   }
 
 
-def write_dataset(folder, stage, splits, shard_records=50_000):
-  """Writes {split: [example]} as dataset `folder`; returns {split: {records, tokens, sha256}}.
+def write_shard(path, stage, examples):
+  """Writes an iterable of examples as one ArrayRecord file, and beside it what the dataset must know.
 
-  The sha256 is over decoded records: file bytes differ between processes, contents do not.
-  A split without examples is left out.
+  Returns {'path', 'records', 'tokens', 'longest', 'bytes'}; `path` + '.npz' holds `lengths` (tokens a
+  record) and `digests` (sha256 a record, decoded: file bytes differ between processes, contents do not).
+  """
+  from array_record.python.array_record_module import ArrayRecordWriter
+
+  features, lengths, digests, size = _features(stage), [], [], 0
+  writer = ArrayRecordWriter(f'{path}.part', 'group_size:1')
+  for example in examples:
+    example = _arrays(stage, example)
+    record = features.serialize_example(features.encode_example(example))
+    writer.write(record)
+    size += len(record)
+    lengths.append(len(example['tokens']))
+    digests.append(_digest(example))
+  writer.close()
+  with open(f'{path}.npz.part', 'wb') as file:
+    digests = np.frombuffer(b''.join(digests), np.uint8).reshape(-1, 32)
+    np.savez(file, lengths=np.array(lengths, np.int32), digests=digests)
+  os.replace(f'{path}.npz.part', f'{path}.npz')
+  os.replace(f'{path}.part', path)
+  total = {'tokens': sum(lengths), 'longest': max(lengths, default=0)}
+  return {'path': path, 'records': len(lengths), 'bytes': size, **total}
+
+
+def write_dataset(folder, stage, splits):
+  """Makes the dataset `folder` of {split: [what write_shard returned]}, and returns {split: {records,
+  tokens, longest, sha256}}; the sha256 does not depend on where the shards end.
+
+  The shards are linked, not copied, where the file system can. Splits without records are left out.
   """
   tfds = _tfds()
   temporary = f'{folder}.tmp'
   shutil.rmtree(temporary, ignore_errors=True)
   os.makedirs(temporary)
-  features, infos, report = _features(stage), [], {}
-  for split, examples in splits.items():
-    if not examples:
+  infos, report = [], {}
+  for split, shards in splits.items():
+    shards = [shard for shard in shards if shard['records']]
+    if not shards:
       continue
-    examples = [_arrays(stage, e) for e in examples]
-    shards = [examples[i : i + shard_records] for i in range(0, len(examples), shard_records)]
     template = tfds.core.ShardedFileTemplate(
       dataset_name=stage,
       data_dir=temporary,
@@ -77,29 +104,30 @@ def write_dataset(folder, stage, splits, shard_records=50_000):
       filetype_suffix='array_record',
       template=_TEMPLATE,
     )
-    size = 0
+    lengths, digest = [], hashlib.sha256()
     for i, shard in enumerate(shards):
-      path = str(template.sharded_filepath(shard_index=i, num_shards=len(shards)))
-      size += _write_shard(path, features, shard)
+      _link(shard['path'], str(template.sharded_filepath(shard_index=i, num_shards=len(shards))))
+      with np.load(f'{shard["path"]}.npz') as beside:
+        lengths.append(beside['lengths'])
+        digest.update(beside['digests'].tobytes())
     infos.append(
       tfds.core.SplitInfo(
         name=split,
-        shard_lengths=[len(s) for s in shards],
-        num_bytes=size,
+        shard_lengths=[shard['records'] for shard in shards],
+        num_bytes=sum(shard['bytes'] for shard in shards),
         filename_template=template,
       )
     )
-    lengths = np.array([len(e['tokens']) for e in examples], np.int32)
-    np.save(os.path.join(temporary, f'lengths-{split}.npy'), lengths)
+    np.save(os.path.join(temporary, f'lengths-{split}.npy'), np.concatenate(lengths))
     report[split] = {
-      'records': len(examples),
-      'tokens': int(lengths.sum()),
-      'longest': int(lengths.max()),
-      'sha256': _digest(examples),
+      'records': sum(shard['records'] for shard in shards),
+      'tokens': sum(shard['tokens'] for shard in shards),
+      'longest': max(shard['longest'] for shard in shards),
+      'sha256': digest.hexdigest(),
     }
   tfds.folder_dataset.write_metadata(
     data_dir=temporary,
-    features=features,
+    features=_features(stage),
     split_infos=infos,
     filename_template=_TEMPLATE,
     check_data=False,
@@ -109,25 +137,19 @@ def write_dataset(folder, stage, splits, shard_records=50_000):
   return report
 
 
-def _write_shard(path, features, examples):
-  from array_record.python.array_record_module import ArrayRecordWriter
-
-  writer, size = ArrayRecordWriter(path, 'group_size:1'), 0
-  for example in examples:
-    record = features.serialize_example(features.encode_example(example))
-    writer.write(record)
-    size += len(record)
-  writer.close()
-  return size
+def _link(source, target):
+  try:
+    os.link(source, target)
+  except OSError:  # another file system, or one without links
+    shutil.copyfile(source, target)
 
 
-def _digest(examples):
+def _digest(example):
   digest = hashlib.sha256()
-  for example in examples:
-    for name, value in sorted(example.items()):
-      digest.update(name.encode())
-      digest.update(value.encode() if isinstance(value, str) else np.asarray(value).tobytes())
-  return digest.hexdigest()
+  for name, value in sorted(example.items()):
+    value = value.encode() if isinstance(value, str) else np.asarray(value).tobytes()
+    digest.update(f'{name} {len(value)} '.encode() + value)
+  return digest.digest()
 
 
 def finished(folder):

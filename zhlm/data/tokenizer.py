@@ -6,10 +6,11 @@ It knows that some pieces are control symbols, which no text can ever produce; w
 
 import os
 import re
+from collections import Counter
 
 import sentencepiece
 
-from zhlm.data.manifest import sha256  # noqa: F401 (data and checkpoints compare it)
+from zhlm import disk
 from zhlm.errors import InputError
 
 CONTROL = ('<|endoftext|>', '<|im_start|>', '<|im_end|>')
@@ -74,15 +75,55 @@ def encode(tokenizer, text):
 
 
 def describe(tokenizer, texts):
-  """How well it does on texts: characters a token, and the share of tokens that are bytes."""
-  ids = tokenizer.encode(list(texts), num_threads=2)
+  """How well it does on texts: characters a token, the share of tokens that are bytes, the characters that
+  had to become bytes, and how many texts do not come back as they were."""
+  texts = [text.encode('utf-8', 'replace').decode('utf-8') for text in texts]
+  ids = tokenizer.encode(texts, num_threads=2)
   tokens, characters = sum(map(len, ids)), sum(map(len, texts))
   fallen = sum(tokenizer.is_byte(i) for row in ids for i in row)
   newlines = sum(text.count('\n') for text in texts)  # always a byte, and no sign of a gap
+  count = Counter(character for text in texts for character in text if character not in ' \n')
+  missing = Counter({c: n for c, n in count.items() if tokenizer.piece_to_id(c) == tokenizer.unk_id()})
   return {
     'vocab_size': tokenizer.get_piece_size(),
     'characters': characters,
     'tokens': tokens,
     'characters_per_token': round(characters / max(tokens, 1), 3),
     'byte_tokens_share': round((fallen - newlines) / max(tokens, 1), 5),
+    'coverage': round(1 - missing.total() / max(count.total(), 1), 5),
+    'missing': ''.join(c for c, _ in missing.most_common(40)),
+    'round_trip_losses': sum(tokenizer.decode(row) != text for row, text in zip(ids, texts, strict=True)),
   }
+
+
+def export(tokenizer, path):
+  """Writes `tokenizer.json` (Hugging Face's tokenizers), which gives the same ids for the same text.
+
+  A merge is a pair of pieces whose union is a piece; it is preferred as its union is. The control
+  symbols are special tokens there: unlike here, text that spells them becomes them.
+  """
+  import tokenizers
+
+  pieces = [tokenizer.id_to_piece(i) for i in range(tokenizer.get_piece_size())]
+  vocabulary = {piece: i for i, piece in enumerate(pieces)}
+  plain = [
+    i
+    for i in range(len(pieces))
+    if not (tokenizer.is_control(i) or tokenizer.is_byte(i) or tokenizer.is_unknown(i))
+  ]
+  plain.sort(key=lambda i: (-tokenizer.get_score(i), i))
+  usable = {pieces[i] for i in plain}
+  merges = [
+    (pieces[i][:cut], pieces[i][cut:])
+    for i in plain
+    for cut in range(1, len(pieces[i]))
+    if pieces[i][:cut] in usable and pieces[i][cut:] in usable
+  ]
+  unknown = pieces[tokenizer.unk_id()]
+  model = tokenizers.models.BPE(vocabulary, merges, unk_token=unknown, byte_fallback=True, fuse_unk=True)
+  out = tokenizers.Tokenizer(model)
+  out.normalizer = tokenizers.normalizers.Replace(' ', '\u2581')
+  steps = [tokenizers.decoders.Replace('\u2581', ' '), tokenizers.decoders.ByteFallback()]
+  out.decoder = tokenizers.decoders.Sequence([*steps, tokenizers.decoders.Fuse()])
+  out.add_special_tokens([tokenizers.AddedToken(name, normalized=False) for name in CONTROL])
+  disk.write_text(path, out.to_str(pretty=True))

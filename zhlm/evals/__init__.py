@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from zhlm import checkpoint, sharding
+from zhlm import checkpoint, disk, sharding
 from zhlm.data import batches, tokenizer
 from zhlm.errors import InputError
 
@@ -70,5 +70,5 @@ def evaluate(folder, again=False, say=print):
           if isinstance(value, float)
           else f'{run.config.stage} | {key} {value}'
         )
-  checkpoint.write_json(path, results)
+  disk.write_json(path, results)
   return results

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from zhlm.errors import InputError
+from zhlm.report import corpus
 from zhlm.report.files import read_json, read_results, read_stage, wall_seconds
 from zhlm.report.page import (
   both,
@@ -126,6 +127,6 @@ def render(folder):
     + results_section(results)
     + ''.join(stage_section(stage, run) for stage, run in runs.items())
     + samples_section(runs)
-    + report_section('data', '数据报告', 'Data report', data)
+    + corpus.sections(data)
     + report_section('tokenizer', '分词器报告', 'Tokenizer report', tokenizer),
   )

@@ -35,8 +35,8 @@ def make(config) -> Stage:
 
   def prompts(start, split):
     mesh = jax.sharding.get_mesh()
-    source = data.Prompts(config, split)
-    return (put_batch(mesh, x) for x, _ in data.stream(source, config, start, split, rows))
+    source = data.sources(config, split, lambda part: data.Prompts(part, split))
+    return (put_batch(mesh, x) for x, _ in data.stream(source, config, start, split, rows, period))
 
   # The KL cost means something only beside scores of a known scale: mean 0 and deviation 1 over the
   # reference's own answers (Ziegler et al. 2019, section 2.1).

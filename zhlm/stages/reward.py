@@ -25,6 +25,7 @@ def make(config) -> Stage:
     }
 
   def batches(get_params, start, split):
-    return data.stream(data.Ranked(config, split), config, start, split)
+    source = data.sources(config, split, lambda part: data.Ranked(part, split))
+    return data.stream(source, config, start, split)
 
   return Stage(init, loss, batches, start={'reward': (config.init_from, 'policy')})

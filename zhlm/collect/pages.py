@@ -1,0 +1,250 @@
+"""Web pages: their bytes as text, and of that text the part that was written to be read.
+
+Two extractors vote. trafilatura, asked for precision, leaves almost no noise but loses whole bodies on
+pages of tables, line breaks or bare divs; resiliparse loses nothing and keeps the menus, which the rules
+for lines below take out. So: the precise text where it is not much shorter than the other, else the other.
+"""
+
+import itertools
+import logging
+import re
+from html import unescape
+from urllib.parse import urlsplit
+
+from zhlm.collect import files
+from zhlm.errors import InputError
+
+MIN_HAN = 20  # Chinese characters; a page with fewer has no main text
+ENOUGH_HAN = 100  # Chinese characters from which on the precise extractor may be believed …
+ENOUGH_SHARE = 0.6  # … if it also found this share of what the generous one found
+MAX_BROKEN = 0.001  # share of bytes replaced: a cut last character, not a wrong charset
+MAX_DEPTH = 1_000  # elements in elements; real pages have fewer than 100
+MAX_LINKS = 500  # link texts kept, the shortest: a menu has no more
+
+_HAN = re.compile('[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]')
+_META = re.compile(rb'<(?:meta|\?xml)\b[^<>]{0,400}?(?:charset|encoding)\s*=\s*["\']?\s*([\w.:-]+)', re.I)
+_HEAD = (
+  100_000  # searched for a charset and a date: the standard's 1,024 bytes are not enough for real pages
+)
+# Single-byte charsets take any bytes at all, and servers name them by default: they say nothing.
+_NAMED = re.compile('gb|big5|utf|euc|shift|hz|iso2022|cp9|johab')
+_SEVEN_BIT = ('hz', 'iso2022_jp', 'iso2022_kr')  # pure ASCII to the eye, so UTF-8 must not come first
+
+_DATE = r'(?:19|20)\d\d\s*[-/.年]\s*\d{1,2}\s*[-/.月]\s*\d{1,2}(?!\d)'
+_IN_ADDRESS = re.compile(r'/((?:19|20)\d\d[-/_]?[01]\d[-/_]?[0-3]\d)(?!\d)')
+# Without re.I, and apart: so each is found by its first letters, ten times faster.
+_PUBLISHED = [
+  re.compile(pattern + '(' + _DATE + ')')
+  for pattern in (
+    r'<meta\b[^<>]*?(?i:publish|pubdate|og:release|dc\.date|"date")[^<>]*?content\s*=\s*["\']?\s*',
+    r'<time\b[^<>]*?datetime\s*=\s*["\']?',
+    r'(?:发布|发表|更新|时间|時間|日期)(?<!注册时间)[^<>\d]{0,6}(?:<[^<>]*>\s*){0,4}',
+    r'(?=[12]\d{3}\s?[-/.年][\d\s/.月日-]{4,9}\d:\d\d)',
+  )
+]
+_ANCHOR = re.compile(r'<a\b[^<>]*>(?:\s*<[^<>/][^<>]*>)*([^<]{1,200})', re.I)
+_NEST = re.compile(r'<(/?)(?:div|span|font|center|section|table|ul|ol|dl|blockquote|[abiu])\b', re.I)
+_LINK = re.compile(r'<link\b[^<>]*rel\s*=\s*["\']?canonical[^<>]*>', re.I)
+_HREF = re.compile(r'href\s*=\s*["\']?([^"\'\s>]+)', re.I)
+
+# A line about the page and not of it. Words of lawyers and browsers make one, at any ending …
+_LEGAL = (
+  '版权所有 版權所有 copyright © all_rights_reserved icp备 icp证 icp證 公网安备 powered_by 转载请注明'
+  ' 启用javascript 浏览器不支持 违法和不良信息 免责声明 未经授权 未经书面授权 未经许可'
+  ' 不构成投资建议 仅供参考 本站立场 举报邮箱 分辨率浏览 位访客 识别图中'
+)
+# … so do two words of advertising or guidance in a short line, three in a whole sentence …
+_ADVERT = (
+  '广告 点击 领取 优惠 限时 抢购 特价 免费 加微信 微信号 公众号 二维码 扫码 关注 红包 速来 名额有限'
+  ' 包邮 客服 热线 下载 app 手机版 手机用户 请记住 本站 最新章节 自动跳转 收藏 登录 注册 先到先得 立即 马上'
+  ' 长按 购物车 购买 退换 正品 好评 月销 客户端 欢迎光临 欢迎来到'
+)
+_LEGAL, _ADVERT = ([w.replace('_', ' ') for w in words.split()] for words in (_LEGAL, _ADVERT))
+# … and labels with what they label, when they make up most of a short line that ends like no sentence.
+_LABEL = re.compile(
+  r'(?:当前|您的|你的)?(?:所在)?位置[:：].*|首页\s*[>»›].*|分享到?[:：].*|登录后\S{0,8}|(?:上|下)一(?:篇|条|个)[:：]?\s*\S*'
+  r'|(?:来源|作者|编辑|责编|责任编辑|记者|字体|字号|标签|分类|关键词|栏目|主办单位|承办单位|电话|传真|邮编|信箱|版主)[:：]\s*\S*'
+  r'|(?:上|下|前|后|尾|首)一?[章页頁]|首页|网站地图|返回\S{0,4}|目录|章节目录|书签|书架|登录|登陆|注册|退出|搜索'
+  r'|更多|点赞|赞|踩|分享|收藏|打印\S{0,2}|关闭\S{0,2}|评论|回复|回答|举报|支持|反对|引用|楼主|\b楼|发表于?|推荐于'
+  r'|发布时间|发布日期|发布者?|更新时间|更新|点击量?|阅读量?|浏览量?|访问量|次数|积分|帖子|会员|热门\S{0,2}|推荐\S{0,2}'
+  r'|相关\S{2}|类似问题|最新\S{2}|标签云|友情链接|站内公告|在线留言|联系我们|关于我们|广告\S{0,2}|展开\S{0,2}|收起'
+  r'|我要评论|网友\S{2}|猜你喜欢|延伸阅读|跟贴|参与|购物车|好评率?|累计评价|月销|欢迎(?:光临|来到|访问)\S*'
+  r'|回到顶部|投诉|字体|参考资料来源|本页面|最后修订|编辑\b|日期|时间'
+)
+_WORD = re.compile(r'[\w(){}\[\]]')  # brackets alone are lines of code
+_STAMP = re.compile(_DATE + r'\s*日?|\d+:\d+(?::\d+)?|\d+|[^\w(){}\[\]]+|_+')
+_APART = re.compile(r'[\s|｜/·•>»›→←、,，\[\]【】]+')
+_ENDS = '。！？!?…；;”』」'
+_SITE = re.compile(r'\s*(?:[_|｜–—]|\s-\s|-(?=[^-]*$)).*$')
+
+
+def read(source):
+  """Yields the page of an .html file: an item with `html`; `url` and `group` where the page names itself.
+
+  Raises InputError for an empty file, and for bytes in no known charset.
+  """
+  with files.open_bytes(source.path) as file:
+    data = file.read()
+  if not data.strip():
+    raise InputError(f'{source.path}: the file is empty')
+  try:
+    html = decode(data, charset=getattr(source, 'charset', '') or '')
+  except ValueError as error:
+    raise InputError(f'{source.path}: {error}') from None
+  link = _LINK.search(html, 0, _HEAD)
+  link = link and _HREF.search(link[0])
+  url = link[1] if link else ''
+  yield {'kind': 'document', 'html': html, 'url': url, 'group': host(url)}
+
+
+def host(url):
+  """The host of an address, '' when it has none."""
+  try:
+    return urlsplit(url).hostname or ''
+  except ValueError:
+    return ''
+
+
+def decode(data, header='', charset='', meta=True):
+  """The text of a page's bytes. Raises InputError when no charset fits.
+
+  The order: 1. the `charset` asked for; 2. a byte order mark, and UTF-8, which other charsets hardly ever
+  look like; 3. what the HTTP `header` says; 4. what the page's <meta> says; 5. GB18030, all strict; 6. the
+  first of 3 to 5 with U+FFFD for a few broken bytes: crawlers cut long pages inside a character.
+  """
+  if charset:
+    return files.decode(data, charset)[0]
+  found = _META.search(data, 0, _HEAD) if meta else None
+  declared = [c for c in (_codec(header), _codec(found[1].decode() if found else '')) if c]
+  guessed = files.guess(data)
+  if guessed != 'gb18030' and not set(declared) & set(_SEVEN_BIT):
+    return data.decode(guessed, 'replace').removeprefix('\ufeff')
+  for name in (*declared, guessed):
+    try:
+      return data.decode(name)
+    except UnicodeDecodeError:
+      continue
+  for name in (*declared, guessed):
+    text = data.decode(name, 'replace')
+    if text.count('\ufffd') <= max(1, MAX_BROKEN * len(data)):
+      return text
+  declared = ' '.join(declared) or 'nothing'
+  raise InputError(f'the bytes are neither UTF-8 nor GB18030, nor what the page declares: {declared}')
+
+
+def _codec(name):
+  """The Python codec meant by a declared name; '' for none, unknown and single-byte ones."""
+  try:
+    name = files.known(name.removeprefix('x-').replace('hz-gb-2312', 'hz'))
+  except InputError:
+    return ''
+  return name if _NAMED.match(name) else ''
+
+
+def extract(html, url='', thorough=True):
+  """{'text', 'title', 'date'} of a page, or None when it has no main text.
+
+  `text` has a paragraph a line; `date` is YYYY-MM-DD or ''. With thorough=False trafilatura is not asked:
+  many times faster, with a little more noise.
+  """
+  if html.isascii() or next(itertools.islice(_HAN.finditer(html), MIN_HAN - 1, None), None) is None:
+    return None
+  from resiliparse.extract.html2text import extract_plain_text
+  from resiliparse.parse.html import HTMLTree
+
+  html = html.encode('utf-8', 'replace').decode()  # half surrogate pairs, from JSON
+  tree = HTMLTree.parse(html)
+  if tree.body is None:
+    return None
+  links = _links(html)
+  deep = _is_deep(html)
+  text = extract_plain_text(
+    tree, main_content=not deep, alt_texts=False, list_bullets=False, comments=False, post_meta=False
+  )
+  text = _tidy(text, links)
+  size = len(_HAN.findall(text))
+  if size < MIN_HAN:
+    return None
+  if thorough and not deep and size >= ENOUGH_HAN:
+    precise = _tidy(_precise(html), links)
+    if len(_HAN.findall(precise)) >= max(ENOUGH_HAN, ENOUGH_SHARE * size):
+      text = precise
+  return {'text': text, 'title': _title(tree), 'date': _date(html, url)}
+
+
+def _is_deep(html):
+  """Whether elements are nested so deep that finding the main part, quadratic in it, would take minutes."""
+  if html.count('<') < MAX_DEPTH:
+    return False
+  depths = itertools.accumulate(-1 if tag[1] else 1 for tag in _NEST.finditer(html))
+  return any(depth > MAX_DEPTH for depth in depths)
+
+
+def _precise(html):
+  try:
+    import trafilatura
+  except ImportError:
+    raise InputError('extract: trafilatura is missing: pip install trafilatura') from None
+  logging.getLogger('trafilatura').setLevel(logging.CRITICAL)  # to it, a page without a body is an error
+  wanted = {'favor_precision': True, 'include_comments': False, 'include_tables': False}
+  return trafilatura.extract(html, fast=True, **wanted) or ''
+
+
+def _tidy(text, links):
+  lines = (' '.join(line.split()) for line in text.split('\n'))
+  return '\n'.join(line for line in lines if line and not is_noise(line, links))
+
+
+def is_noise(line, links=()):
+  """Whether a line is menu, label, advertisement or small print; `links`: see `_links`."""
+  parts = [p for p in _APART.split(line) if p]
+  joined = ''.join(parts)
+  size = len(joined)
+  if size > 200:
+    return False
+  lower = line.lower()
+  if size <= 100 and any(word in lower for word in _LEGAL) or not _WORD.search(line):
+    return True
+  if size <= 60 and (joined in links or sum(word in lower for word in _ADVERT) >= 2 + (line[-1] == '。')):
+    return True
+  if line[-1] in _ENDS:
+    return False
+  if 2 * sum(len(p) for p in parts if p in links) > size:
+    return True
+  if size > 60:
+    return False
+  for link in links:  # menus whose links stand side by side
+    if link in joined:
+      joined = joined.replace(link, '')
+  rest = _STAMP.sub('', line)
+  labels = sum(len(_STAMP.sub('', m[0])) for m in _LABEL.finditer(line))
+  return 2 * len(joined) < size or not rest or labels >= 0.4 * len(rest)
+
+
+def _links(html):
+  """The texts of a page's links without what `_APART` takes out, the longest first, as keys of a dict."""
+  # By pattern: the tree's own lists of elements are walked anew for every element.
+  texts = {_APART.sub('', unescape(text)) for text in _ANCHOR.findall(html)}
+  texts = [text for text in texts if len(text) > 1]
+  return dict.fromkeys(sorted(texts, key=len, reverse=True)[-MAX_LINKS:])
+
+
+def _title(tree):
+  """The page's title without the name of its site; its first heading when that is the same but cleaner."""
+  title = ' '.join((tree.title or '').split())
+  heading = tree.body.query_selector('h1')
+  heading = ' '.join(heading.text.split()) if heading else ''
+  if heading and (heading in title or not title):
+    return heading
+  short = _SITE.sub('', title)
+  return short if len(short) >= 2 else title
+
+
+def _date(html, url):
+  found = (pattern.search(html, 0, _HEAD) for pattern in _PUBLISHED)
+  found = _IN_ADDRESS.search(url) or next(filter(None, found), None)
+  if not found:
+    return ''
+  year, month, day = re.fullmatch(r'(\d{4})\D*(\d\d?)\D*(\d\d?)', found[1]).groups()
+  good = 1 <= int(month) <= 12 and 1 <= int(day) <= 31
+  return f'{year}-{month:0>2}-{day:0>2}' if good else ''

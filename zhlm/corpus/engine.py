@@ -1,0 +1,87 @@
+"""Who computes: this process, a pool of processes, or Apache Beam; what is computed never depends on it.
+
+An engine is `map(function, tasks) -> (index, result) as they finish`; function and tasks can be pickled.
+"""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import resource
+import sys
+import time
+
+from zhlm.errors import InputError
+
+
+def measured(call):
+  """(result, CPU-seconds, peak bytes of this process) of `call = (function, task)`."""
+  function, task = call
+  start = time.process_time()
+  result = function(task)
+  unit = 1 if sys.platform == 'darwin' else 1024
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+  return result, time.process_time() - start, peak
+
+
+def here(function, tasks):
+  """One after another in this process."""
+  for index, task in enumerate(tasks):
+    yield index, measured((function, task))
+
+
+@contextlib.contextmanager
+def pool(processes):
+  """The map of a pool of spawned processes, which starts when it is first used.
+
+  A worker that dies (say, for want of memory) is an InputError that says so.
+  """
+  executor = None
+
+  def spread(function, tasks):
+    nonlocal executor
+    if len(tasks) < 2:
+      yield from here(function, tasks)
+      return
+    if executor is None:
+      context = multiprocessing.get_context('spawn')
+      executor = concurrent.futures.ProcessPoolExecutor(processes, context)
+    waiting = {executor.submit(measured, (function, task)): i for i, task in enumerate(tasks)}
+    try:
+      for done in concurrent.futures.as_completed(waiting):
+        yield waiting[done], done.result()
+    except concurrent.futures.process.BrokenProcessPool:
+      raise InputError(
+        f'a worker process died in {function.__name__}, perhaps for want of memory; '
+        'run again to go on, with fewer --config.processes'
+      ) from None
+    finally:
+      for future in waiting:
+        future.cancel()
+
+  try:
+    yield spread
+  finally:
+    if executor is not None:
+      executor.shutdown(cancel_futures=True)
+
+
+def processes(wanted):
+  """The number of processes: as wanted, or one a CPU this process may use (0)."""
+  return wanted or len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+@contextlib.contextmanager
+def engine(config):
+  """The map that `config.engine` names: 'local' or 'beam'. Raises InputError for another name."""
+  if config.engine == 'beam':
+    from zhlm.corpus import beam
+
+    yield beam.spread(config.beam_options)
+  elif config.engine != 'local':
+    raise InputError(f'engine={config.engine}: the engines are local, beam')
+  elif processes(config.processes) == 1:
+    yield here
+  else:
+    with pool(processes(config.processes)) as spread:
+      yield spread

@@ -1,0 +1,63 @@
+"""The last step: shards become datasets, lines become tables, the report is written, then the manifest."""
+
+import os
+import shutil
+
+from zhlm import disk
+from zhlm.corpus import encode, report, write
+from zhlm.data import manifest, records, tokenizer
+
+TABLES = ('documents', 'conversations', 'preferences', 'prompts', 'judge')
+
+
+def whole(workdir, found):
+  """Whether all that the manifest `found` tells of is there."""
+  model = os.path.join(workdir, 'tokenizer', 'tokenizer.model')
+  made = [os.path.join(workdir, 'data', stage) for stage, splits in found['datasets'].items() if splits]
+  same = os.path.isfile(model) and disk.sha256(model) == found['tokenizer_sha256']
+  return same and all(map(records.finished, made))
+
+
+def finish(workdir, plain, inputs, results, told, seconds, say):
+  """Makes what training reads of what the steps left; returns the manifest, which is written last."""
+  folder, model = os.path.join(workdir, 'data'), os.path.join(workdir, 'tokenizer', 'tokenizer.model')
+  os.makedirs(folder, exist_ok=True)
+  if os.path.isfile(manifest.path(workdir)):
+    os.remove(manifest.path(workdir))  # from here on what was prepared before is overwritten
+  learned = results['tokenizer'][0]
+  os.makedirs(os.path.dirname(model), exist_ok=True)
+  shutil.copyfile(learned['path'], f'{model}.part')
+  os.replace(f'{model}.part', model)
+  tokenizer.export(tokenizer.load(model), os.path.join(workdir, 'tokenizer', 'tokenizer.json'))
+  disk.write_json(os.path.join(workdir, 'tokenizer', 'report.json'), learned['about'])
+
+  datasets, tables, parts = {stage: {} for stage in encode.STAGES}, {name: {} for name in TABLES}, {}
+  shards = {stage: {} for stage in encode.STAGES}
+  for result in results['write']:
+    table, split, stage = (result[k] for k in ('table', 'split', 'stage'))
+    split = split.removeprefix('judge-')
+    tables[table][split] = tables[table].get(split, 0) + result['rows']
+    parts.setdefault((table, split), []).append(result['lines'])
+    if stage:
+      shards[stage].setdefault(split, []).append(result['shard'])
+  for stage, splits in shards.items():
+    target = os.path.join(folder, stage)
+    if any(shard['records'] for found in splits.values() for shard in found):
+      ordered = {split: splits[split] for split in write.SPLITS if split in splits}
+      datasets[stage] = records.write_dataset(target, stage, ordered)
+    else:
+      shutil.rmtree(target, ignore_errors=True)
+  write.write_tables(folder, parts)
+
+  summary = {
+    'config': plain,
+    'tokenizer_sha256': learned['sha256'],
+    'inputs': inputs,
+    'datasets': datasets,
+    'tables': tables,
+    'versions': manifest.versions(),
+  }
+  report.write(folder, summary, results, told, seconds)
+  disk.write_json(manifest.path(workdir), summary)
+  say(f'{workdir}: prepared in {seconds:.1f} s; have a look at {folder}/report.html')
+  return summary

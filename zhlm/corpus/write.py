@@ -1,0 +1,133 @@
+"""From placed rows to what training reads: the demo's tasks, the tokenizer, shards, datasets, tables."""
+
+import itertools
+import os
+import shutil
+from types import SimpleNamespace
+
+from zhlm import disk
+from zhlm.corpus import encode, shards, steps
+from zhlm.data import records, tokenizer
+from zhlm.data.draw import fraction
+
+SPLITS = ('train', 'validation', 'test')
+_DESCRIBED = 1_000  # test texts by which the tokenizer is described
+
+
+def tasks(call):
+  """The demo's facts and reviews become instructions, preferences and prompts; they meet in memory."""
+  from zhlm.demo import tasks as demo
+
+  folder, name, task = call
+  notes, tables = {}, {}
+  items = sorted(shards.read_frames(task['frames']), key=lambda item: item['id'])
+  for table, split, row in demo.build(items, SimpleNamespace(**task['config']), notes):
+    bucket = int(steps.order(task['config']['seed'], row['id']) * task['buckets'])
+    tables.setdefault((table, split, bucket), []).append(row)
+  made = shards.write_shelf(os.path.join(folder, f'{name}.shelf'), tables)
+  return {**made, 'notes': notes, 'in': len(items), 'dropped': {}}, [made['path']]
+
+
+def texts(frames, share, seed):
+  """Yields the texts of rows, or of a share of them, that a tokenizer may learn from; role names too."""
+  for row in shards.read_frames(frames):
+    if share < 1 and fraction('tokenizer', seed, row['id']) >= share:
+      continue
+    if 'text' in row:
+      yield row['text']
+    for message in row['prompt'] if 'prompt' in row else row.get('messages', ()):
+      yield from (message['role'], message['content'])
+    yield from row.get('completions', ())
+
+
+def train_tokenizer(call):
+  """Learns the vocabulary from the training rows, or from a share of them when they are many."""
+  folder, name, task = call
+  path = os.path.join(folder, f'{name}.model')
+  learning = texts(task['frames'], task['share'], task['seed'])
+  tokenizer.train(learning, path, task['vocab_size'], task['character_coverage'])
+  spm, about = tokenizer.load(path), {}
+  for table, frames in task['tests'].items():
+    sample = list(itertools.islice(_contents(frames), _DESCRIBED))
+    if sample:
+      about[table] = tokenizer.describe(spm, sample)
+  result = {
+    'path': path,
+    'sha256': disk.sha256(path),
+    'about': about,
+    'share': task['share'],
+    'dropped': {},
+  }
+  return result, [path]
+
+
+def _contents(frames):
+  for row in shards.read_frames(frames):
+    if 'text' in row:
+      yield row['text']
+    yield from (message['content'] for message in row.get('messages', ()))
+
+
+def plan(shelves, table, most_rows):
+  """{(split, number): buckets}: neighbouring buckets put together into shards of about `most_rows`."""
+  count = {}
+  for shelf in shelves:
+    for name, split, bucket, _, _, rows in shelf['index']:
+      if name == table:
+        count.setdefault(split, {}).setdefault(bucket, 0)
+        count[split][bucket] += rows
+  out = {}
+  for split in sorted(count):
+    number, held = 0, 0
+    for bucket in sorted(count[split]):
+      if held and held + count[split][bucket] > most_rows:
+        number, held = number + 1, 0
+      out.setdefault((split, number), []).append(bucket)
+      held += count[split][bucket]
+  return out
+
+
+def write(call):
+  """Some buckets of a table's split, in order: as lines to read, and as a shard of the dataset."""
+  folder, name, task = call
+  rows = sorted(
+    shards.read_frames(task['frames']), key=lambda row: (steps.order(task['seed'], row['id']), row['id'])
+  )
+  lines = shards.write(os.path.join(folder, f'{name}.jsonl.zst'), rows)
+  result = {k: task[k] for k in ('table', 'split', 'stage')} | {'lines': lines['path'], 'rows': len(rows)}
+  result |= {'in': len(rows), 'bytes_in': lines['bytes']}
+  outputs = [lines['path']]
+  if task['stage'] is None:
+    return {**result, 'dropped': {}}, outputs
+  spm, make = tokenizer.load(task['tokenizer']), encode.STAGES[task['stage']][1]
+  path, too_long = os.path.join(folder, f'{name}.array_record'), 0
+
+  def examples():
+    nonlocal too_long
+    for row in rows:
+      made = list(make(spm, row, task['max_tokens']))
+      too_long += not made
+      yield from made
+
+  shard = records.write_shard(path, task['stage'], examples())
+  result |= {'shard': shard, 'kept': len(rows) - too_long, 'too_long': too_long}
+  return {**result, 'dropped': {'too_long': too_long} if too_long else {}}, [*outputs, path, f'{path}.npz']
+
+
+def write_tables(folder, parts):
+  """`{table}.{split}.jsonl` for whoever wants to read; those of an earlier run are removed.
+
+  parts: {(table, split): [files in order]}.
+  """
+  import zstandard
+
+  for name in os.listdir(folder):
+    if name.endswith('.jsonl'):
+      os.remove(os.path.join(folder, name))
+  for (table, split), paths in parts.items():
+    whole = os.path.join(folder, f'{table}.{split}.jsonl')
+    with open(f'{whole}.part', 'wb') as out:
+      for path in paths:
+        with open(path, 'rb') as file:
+          shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(file), out)
+    os.replace(f'{whole}.part', whole)
