@@ -74,17 +74,8 @@ BARS = {
   'ours_web': Bar('— zhlm', _SPEED),
   'theirs_web': Bar('— datatrove', _SPEED),
 }
-SECTIONS = [
-  'extraction',
-  'cleaning',
-  'chains',
-  'duplicates',
-  'tokens',
-  'beam',
-  'memory',
-  'two_processes',
-  'datatrove',
-]
+SECTIONS = ['extraction', 'cleaning', 'chains', 'duplicates', 'tokens']
+SECTIONS += ['beam', 'memory', 'two_processes', 'datatrove']
 _BEGIN, _END = '<!-- bench:begin -->', '<!-- bench:end -->'
 
 _SOURCE = flags.DEFINE_string('source', None, 'File or folder of texts, as launch.prepare reads it.')

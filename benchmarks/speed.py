@@ -8,11 +8,11 @@ import concurrent.futures
 import multiprocessing
 import os
 import time
-from types import SimpleNamespace
 
 import numpy as np
 
 from benchmarks import material
+from configs import pretrain
 from configs import rules as configured
 from zhlm.clean import annotate, document, lists, normalise, private, rules, script, words
 from zhlm.collect import pages
@@ -175,7 +175,7 @@ def _resolve(paths):
 
 def tokens(found, folder):
   """A vocabulary learnt, text encoded with it, the tokens read again, and put into rows."""
-  from zhlm.data import batches, records, tokenizer
+  from zhlm.data import batches, packing, records, tokenizer
 
   learnt = [item['text'] for item in material.some(found.items, 20)]
   path = os.path.join(folder, 'bench.model')
@@ -197,9 +197,12 @@ def tokens(found, folder):
   source = records.open_split(written, 'train')
   seconds = cpu(lambda: [len(example['tokens']) for example in source])
   yield 'read', shard['tokens'] / seconds / 1e6, f'{shard["tokens"]:,} tokens, {len(source)} records'
-  config = SimpleNamespace(seed=0, batch=SimpleNamespace(B=16, T=512))
-  rows = batches.concat(records.lengths(written, 'train') - 1, config.batch.T, np.random.default_rng(0))
-  packed = batches.Packed(source, rows, config.batch.T)
+  config = pretrain.get_config('size=tiny')
+  with config.unlocked():
+    config.batch.B, config.batch.T = 16, 512
+  lengths = records.lengths(written, 'train') - 1
+  rows = packing.concat(lengths, config.batch.T, np.random.default_rng(0))
+  packed = packing.Packed(source, rows, config.batch.T)
   count = len(rows) // config.batch.B
 
   def read():

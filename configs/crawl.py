@@ -8,7 +8,9 @@ python -m launch.crawl --config=configs/crawl.py --config.seeds=https://example.
 from ml_collections import ConfigDict
 
 
-def get_config():
+def get_config(arg=''):
+  if arg:
+    raise ValueError(f'configs/crawl.py:{arg}: takes no argument; fields change with --config.seeds=…')
   config = ConfigDict()
   config.seeds = ''  # URLs with spaces between them, or a file with one a line (# begins a comment)
   config.contact = ''  # an e-mail address or a URL: site owners must be able to reach you

@@ -28,6 +28,15 @@ def get_config(arg='source=demo'):
   config.beam_options = '--runner=FnApiRunner'  # always name a runner: Beam's default downloads one
   config.shard_characters = 4_000_000  # of text a shard, so about 12 MB and 10 s of work
 
+  config.labels = ConfigDict(
+    {
+      'presets': 'web',  # whose documents are judged; '' for none
+      'lists': '',  # a folder of word lists and examples.tsv; '': zhlm/lists
+      'max_harm': 0.7,  # a document is dropped when a label is on more of it; 1: only labelled
+      'quality_model': '',  # a model by launch.classify: its probability becomes the label `quality`
+      'min_quality': 0.0,  # and drops what is below
+    }
+  )
   config.lines = ConfigDict(
     {
       'copies': 20,  # a line in so many documents is a site's, not an author's, and is taken out …

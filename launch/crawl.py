@@ -13,10 +13,9 @@ from ml_collections import config_flags
 
 from launch import run
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', 'configs/crawl.py', 'The config; fields: --config.field=value.'
-)
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'configs/crawl.py; fields: --config.field=value.')
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/crawl', 'Folder that gets the WARC files.')
+flags.mark_flag_as_required('config')
 
 
 def main(_):

@@ -18,8 +18,8 @@ PROSE = '水利站在堤坝内侧种植了三万株柳树。'
 
 def page(title, text=BODY, ns=0, more='', days=('2024-01-02',), model='wikitext'):
   revisions = ''.join(
-    f'<revision><id>1</id><timestamp>{day}T03:04:05Z</timestamp><model>{model}</model>'
-    f'<text bytes="9" xml:space="preserve">{escape(text)}{day[-1] if len(days) > 1 else ""}</text></revision>\n'
+    f'<revision><id>1</id><timestamp>{day}T03:04:05Z</timestamp><model>{model}</model><text bytes="9">'
+    f'{escape(text)}{day[-1] if len(days) > 1 else ""}</text></revision>\n'
     for day in days
   )
   return f'<page><title>{title}</title><ns>{ns}</ns><id>7</id>{more}\n{revisions}</page>\n'

@@ -10,6 +10,10 @@ import itertools
 import threading
 import time
 
+from configs import crawl
+
+FAST = {'contact': 'me@example.cn', 'delay': 0.0, 'retries': 1, 'retry_wait': 0.05, 'timeout': 5.0}
+
 ROBOTS = """# of www.site.test and site.test
 User-agent: *
 Disallow: /private/
@@ -180,3 +184,29 @@ def serve(answer):
   finally:
     site.server.shutdown()
     site.server.server_close()
+
+
+def config(**fields):
+  """configs/crawl.py, fast and with these fields."""
+  made = crawl.get_config()
+  with made.unlocked():
+    made.update_from_flattened_dict({**FAST, 'seeds': 'http://a.cn/', **fields})
+  return made
+
+
+def records(workdir, kind='response'):
+  """[(URL, HTTP record)] of all WARC files, read by another library than the one that wrote them."""
+  from fastwarc import warc
+
+  found = []
+  for path in sorted(workdir.glob('*.warc.gz')):
+    with open(path, 'rb') as file:
+      for record in warc.ArchiveIterator(file, record_types=getattr(warc.WarcRecordType, kind)):
+        body = record.reader.read()
+        found.append((record.headers['WARC-Target-URI'], dict(record.http_headers or {}), body))
+  return found
+
+
+def taken(workdir):
+  """The URLs of all pages in the WARC files."""
+  return [url for url, _, _ in records(workdir)]

@@ -7,13 +7,18 @@ ARTICLE = """{{noteTA|G1=Unit|1=zh-hans:青石桥;zh-hant:青石橋}}
 | coordinates = {{coord|30|N|120|E|display=inline,title}}
 }}
 [[File:Bridge2.jpg|thumb|right|从[[河岸]]看[[石桥|桥]]<ref>某书，第3页</ref>]]
-'''青石桥'''（{{lang-en|Bluestone Bridge}}，{{bd|1400年|3月1日|1982年|5月6日}}）是[[青石镇|镇上]]的一座-{zh-hans:石拱桥;zh-hant:石拱橋}-，\
-全长{{convert|46|米}}。<ref name="a">{{cite book|title=桥梁史|author=[[某人]]}}</ref><ref name="a" />共有七个桥孔{{citation needed}}，\
+'''青石桥'''（{{lang-en|Bluestone Bridge}}，\
+{{bd|1400年|3月1日|1982年|5月6日}}）\
+是[[青石镇|镇上]]的一座-{zh-hans:石拱桥;zh-hant:石拱橋}-，\
+全长{{convert|46|米}}。\
+<ref name="a">{{cite book|title=桥梁史|author=[[某人]]}}</ref><ref name="a" />\
+共有七个桥孔{{citation needed}}，\
 中间的一个最大，可以通行小船。<!-- 这里需要
 来源 -->桥面的石板因为年代久远，已经磨得十分光滑。
 
 == 历史 ==
-清代中期曾经由{{link-en|桥梁工程师|Bridge engineer}}重修过一次，见[[地方志 (书)|]]。桥头的石碑上刻着[[w:捐款|捐款]]人的姓名和[[数目]]。\
+清代中期曾经由{{link-en|桥梁工程师|Bridge engineer}}重修过一次，见[[地方志 (书)|]]。\
+桥头的石碑上刻着[[w:捐款|捐款]]人的姓名和[[数目]]。\
 上世纪八十年代，这座桥被列为[[文物保护单位]]，参见[http://a.example/b?c=1 公告]。
 
 {| class="wikitable"

@@ -128,7 +128,8 @@ def train(
   ]
   learn, check = [], []
   for digest, text, sign in drawn:
-    (check if int.from_bytes(digest[:4], 'big') < held_out * 2**32 else learn).append((text, sign))
+    # Not the digest's beginning: by that the texts were drawn.
+    (check if int.from_bytes(digest[-4:], 'big') < held_out * 2**32 else learn).append((text, sign))
   sign = np.array([s for _, s in learn])
   for s, name in ((1, 'positive (good)'), (-1, 'negative (bad)')):
     if not (sign == s).any():

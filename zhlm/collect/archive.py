@@ -20,7 +20,7 @@ def opening(name, user_agent):
 
 
 def pair(url, answer):
-  """Response and request records of one page; `answer` as of crawl.Answer."""
+  """Response and request records of one page; `answer` is an answer.Answer."""
   from warcio.statusandheaders import StatusAndHeaders
 
   out, writer = _writer()

@@ -11,7 +11,7 @@ import re
 from html import unescape
 from urllib.parse import urlsplit
 
-from zhlm.collect import files
+from zhlm.collect import files, noise
 from zhlm.errors import InputError
 
 MIN_HAN = 20  # Chinese characters; a page with fewer has no main text
@@ -30,11 +30,10 @@ _HEAD = (
 _NAMED = re.compile('gb|big5|utf|euc|shift|hz|iso2022|cp9|johab')
 _SEVEN_BIT = ('hz', 'iso2022_jp', 'iso2022_kr')  # pure ASCII to the eye, so UTF-8 must not come first
 
-_DATE = r'(?:19|20)\d\d\s*[-/.年]\s*\d{1,2}\s*[-/.月]\s*\d{1,2}(?!\d)'
 _IN_ADDRESS = re.compile(r'/((?:19|20)\d\d[-/_]?[01]\d[-/_]?[0-3]\d)(?!\d)')
 # Without re.I, and apart: so each is found by its first letters, ten times faster.
 _PUBLISHED = [
-  re.compile(pattern + '(' + _DATE + ')')
+  re.compile(pattern + '(' + noise.DATE + ')')
   for pattern in (
     r'<meta\b[^<>]*?(?i:publish|pubdate|og:release|dc\.date|"date")[^<>]*?content\s*=\s*["\']?\s*',
     r'<time\b[^<>]*?datetime\s*=\s*["\']?',
@@ -47,34 +46,6 @@ _NEST = re.compile(r'<(/?)(?:div|span|font|center|section|table|ul|ol|dl|blockqu
 _LINK = re.compile(r'<link\b[^<>]*rel\s*=\s*["\']?canonical[^<>]*>', re.I)
 _HREF = re.compile(r'href\s*=\s*["\']?([^"\'\s>]+)', re.I)
 
-# A line about the page and not of it. Words of lawyers and browsers make one, at any ending …
-_LEGAL = (
-  '版权所有 版權所有 copyright © all_rights_reserved icp备 icp证 icp證 公网安备 powered_by 转载请注明'
-  ' 启用javascript 浏览器不支持 违法和不良信息 免责声明 未经授权 未经书面授权 未经许可'
-  ' 不构成投资建议 仅供参考 本站立场 举报邮箱 分辨率浏览 位访客 识别图中'
-)
-# … so do two words of advertising or guidance in a short line, three in a whole sentence …
-_ADVERT = (
-  '广告 点击 领取 优惠 限时 抢购 特价 免费 加微信 微信号 公众号 二维码 扫码 关注 红包 速来 名额有限'
-  ' 包邮 客服 热线 下载 app 手机版 手机用户 请记住 本站 最新章节 自动跳转 收藏 登录 注册 先到先得 立即 马上'
-  ' 长按 购物车 购买 退换 正品 好评 月销 客户端 欢迎光临 欢迎来到'
-)
-_LEGAL, _ADVERT = ([w.replace('_', ' ') for w in words.split()] for words in (_LEGAL, _ADVERT))
-# … and labels with what they label, when they make up most of a short line that ends like no sentence.
-_LABEL = re.compile(
-  r'(?:当前|您的|你的)?(?:所在)?位置[:：].*|首页\s*[>»›].*|分享到?[:：].*|登录后\S{0,8}|(?:上|下)一(?:篇|条|个)[:：]?\s*\S*'
-  r'|(?:来源|作者|编辑|责编|责任编辑|记者|字体|字号|标签|分类|关键词|栏目|主办单位|承办单位|电话|传真|邮编|信箱|版主)[:：]\s*\S*'
-  r'|(?:上|下|前|后|尾|首)一?[章页頁]|首页|网站地图|返回\S{0,4}|目录|章节目录|书签|书架|登录|登陆|注册|退出|搜索'
-  r'|更多|点赞|赞|踩|分享|收藏|打印\S{0,2}|关闭\S{0,2}|评论|回复|回答|举报|支持|反对|引用|楼主|\b楼|发表于?|推荐于'
-  r'|发布时间|发布日期|发布者?|更新时间|更新|点击量?|阅读量?|浏览量?|访问量|次数|积分|帖子|会员|热门\S{0,2}|推荐\S{0,2}'
-  r'|相关\S{2}|类似问题|最新\S{2}|标签云|友情链接|站内公告|在线留言|联系我们|关于我们|广告\S{0,2}|展开\S{0,2}|收起'
-  r'|我要评论|网友\S{2}|猜你喜欢|延伸阅读|跟贴|参与|购物车|好评率?|累计评价|月销|欢迎(?:光临|来到|访问)\S*'
-  r'|回到顶部|投诉|字体|参考资料来源|本页面|最后修订|编辑\b|日期|时间'
-)
-_WORD = re.compile(r'[\w(){}\[\]]')  # brackets alone are lines of code
-_STAMP = re.compile(_DATE + r'\s*日?|\d+:\d+(?::\d+)?|\d+|[^\w(){}\[\]]+|_+')
-_APART = re.compile(r'[\s|｜/·•>»›→←、,，\[\]【】]+')
-_ENDS = '。！？!?…；;”』」'
 _SITE = re.compile(r'\s*(?:[_|｜–—]|\s-\s|-(?=[^-]*$)).*$')
 
 
@@ -192,39 +163,13 @@ def _precise(html):
 
 def _tidy(text, links):
   lines = (' '.join(line.split()) for line in text.split('\n'))
-  return '\n'.join(line for line in lines if line and not is_noise(line, links))
-
-
-def is_noise(line, links=()):
-  """Whether a line is menu, label, advertisement or small print; `links`: see `_links`."""
-  parts = [p for p in _APART.split(line) if p]
-  joined = ''.join(parts)
-  size = len(joined)
-  if size > 200:
-    return False
-  lower = line.lower()
-  if size <= 100 and any(word in lower for word in _LEGAL) or not _WORD.search(line):
-    return True
-  if size <= 60 and (joined in links or sum(word in lower for word in _ADVERT) >= 2 + (line[-1] == '。')):
-    return True
-  if line[-1] in _ENDS:
-    return False
-  if 2 * sum(len(p) for p in parts if p in links) > size:
-    return True
-  if size > 60:
-    return False
-  for link in links:  # menus whose links stand side by side
-    if link in joined:
-      joined = joined.replace(link, '')
-  rest = _STAMP.sub('', line)
-  labels = sum(len(_STAMP.sub('', m[0])) for m in _LABEL.finditer(line))
-  return 2 * len(joined) < size or not rest or labels >= 0.4 * len(rest)
+  return '\n'.join(line for line in lines if line and not noise.is_noise(line, links))
 
 
 def _links(html):
-  """The texts of a page's links without what `_APART` takes out, the longest first, as keys of a dict."""
+  """The texts of a page's links as keys of a dict, in the form and order that `noise.is_noise` wants."""
   # By pattern: the tree's own lists of elements are walked anew for every element.
-  texts = {_APART.sub('', unescape(text)) for text in _ANCHOR.findall(html)}
+  texts = {noise.APART.sub('', unescape(text)) for text in _ANCHOR.findall(html)}
   texts = [text for text in texts if len(text) > 1]
   return dict.fromkeys(sorted(texts, key=len, reverse=True)[-MAX_LINKS:])
 

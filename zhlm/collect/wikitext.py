@@ -65,7 +65,7 @@ _FLAGS = re.compile(r'[\s;A-Za-z-]*')
 _HEADING = re.compile(r'(={1,6})\s*(.+?)\s*\1\s*')
 _PLAIN = [
   (re.compile(r"'{2,5}"), ''),
-  (re.compile(r'\[(?:[a-z]{3,6}:)?//[^\s\]]+[ \t]*([^\[\]\n]*)\]', re.I), r'\1'),
+  (re.compile(r'\[(?:[a-z]{3,6}:)?//[^\s\[\]]+(?:[ \t]+([^\[\]\n]*))?\]', re.I), r'\1'),
   (re.compile(r'<br\b[^<>]*>', re.I), '\n'),
   (re.compile(r'</?[a-z][^<>]*>', re.I), ''),
   (re.compile(r'__[^\W_]+__'), ''),

@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from zhlm import disk
+from zhlm.clean import lists as listed
 from zhlm.corpus import dedup, protect
 from zhlm.corpus import lines as repeated
 from zhlm.errors import InputError
@@ -59,6 +60,21 @@ def reading(found, digests, characters):
     task = {'sources': [source._asdict() for source in group], 'characters': characters}
     out[name] = (key, {**task, 'bytes': sum(os.path.getsize(source.path) for source in group)})
   return out
+
+
+def judges(labels):
+  """{file: sha256} of the word lists and the quality model that `config.labels` names."""
+  paths = [labels['quality_model']] if labels['quality_model'] else []
+  folder = os.path.expanduser(labels['lists']) or listed.SHIPPED
+  if not os.path.isdir(folder):
+    raise InputError(f'labels.lists={folder}: no such folder')
+  paths += [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+  try:
+    return {
+      os.path.basename(path): disk.sha256(path) for path in paths if os.path.basename(path) != 'README.md'
+    }
+  except OSError as error:
+    raise InputError(f'labels: {error}') from None
 
 
 def lines(call):

@@ -112,9 +112,10 @@ def _once(job, step, function, key, task):
 
 
 def _cleaned(job, raw):
-  settings = {k: job.plain[k] for k in ('rules', 'lines')}
+  settings = {k: job.plain[k] for k in ('rules', 'lines', 'labels')}
+  aside = gather.judges(job.plain['labels'])
   tasks = {
-    name: ([shard['sha256'], settings], {'path': shard['path'], 'bytes': shard['bytes'], **settings})
+    name: ([shard['sha256'], settings, aside], {'path': shard['path'], 'bytes': shard['bytes'], **settings})
     for name, shard in raw.items()
   }
   cleaned = job.run('clean', steps.clean, tasks)

@@ -95,13 +95,13 @@ class Rejected:
 
 def clean(call):
   """Texts made plain, those that break a rule left out; the hashes of their lines are kept aside."""
-  from zhlm.clean import document
+  from zhlm.clean import document, labels
   from zhlm.collect import pages
 
   folder, name, task = call
   rejected, sources, histograms, hashed = Rejected(), {}, defaultdict(Counter), []
 
-  def kept():
+  def tried():
     for item in shards.read(task['path']):
       about = sources.setdefault(item['source'], Counter())
       about['in'] += 1
@@ -112,14 +112,20 @@ def clean(call):
           rejected.add({**item, 'text': html}, 'no_main_text', 0)
           continue
         item.update({k: v for k, v in found.items() if v})
-      rules = task['rules'][item['preset']]
       about['characters_in'] += len(item['text'])
-      item, broken = document.clean(item, rules)
+      item, broken = document.clean(item, task['rules'][item['preset']])
       for key, value in _histogram(item).items():
         histograms[key][value] += 1
+      yield item, broken
+
+  def kept():
+    for item, broken in labels.judged(tried(), task['labels']):
+      for label, share in item.get('labels', {}).items():
+        histograms[f'label {label}'][round(math.floor(share * 10) / 10, 1)] += 1
       if broken:
         rejected.add(item, *broken)
         continue
+      about = sources[item['source']]
       about['kept'] += 1
       about['characters'] += len(item['text'])
       if item['preset'] in task['lines']['presets'].split():

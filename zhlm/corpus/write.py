@@ -98,7 +98,7 @@ def write(call):
   result |= {'in': len(rows), 'bytes_in': lines['bytes']}
   outputs = [lines['path']]
   if task['stage'] is None:
-    return {**result, 'dropped': {}}, outputs
+    return {**result, 'kept': len(rows), 'dropped': {}}, outputs
   spm, make = tokenizer.load(task['tokenizer']), encode.STAGES[task['stage']][1]
   path, too_long = os.path.join(folder, f'{name}.array_record'), 0
 
