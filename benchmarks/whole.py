@@ -102,7 +102,7 @@ def _source(found, folder, megabytes):
 def two_processes(found, folder, pairs=2):
   """Wall-clock time of one process over that of two, in turns; noise unless the machine is idle."""
   source, ratios = _source(found, folder, 20), {'two_maps': [], 'two': []}
-  fields = {'vocab_size': 8_000, 'shard_characters': 500_000, 'shard_records': 200}
+  fields = {'vocab_size': 16_000, 'shard_characters': 500_000, 'shard_records': 200}
   loads = []
   for i in range(pairs):
     seconds = {}
@@ -124,7 +124,7 @@ def two_processes(found, folder, pairs=2):
 def beam(found, folder):
   """CPU-seconds of the local engine over those of Beam's FnApiRunner, start-up and all."""
   source = _source(found, folder, 10)
-  fields = {'vocab_size': 8_000, 'shard_characters': 500_000}
+  fields = {'vocab_size': 16_000, 'shard_characters': 500_000}
   local = prepare(source, os.path.join(folder, 'local'), processes=1, **fields)
   other = prepare(source, os.path.join(folder, 'beam'), engine='beam', **fields)
   yield 'beam', local.cpu / other.cpu, f'{local.cpu:.1f} s over {other.cpu:.1f} s; 10 MB'
@@ -134,7 +134,9 @@ def memory(found, folder):
   """Peaks at one size of input and at four times it, with two processes."""
   most = int(material.size(item['text'] for item in found.items))
   for name, megabytes in (('memory', most // 4), ('memory_4', most)):
-    run = prepare(_source(found, folder, megabytes), os.path.join(folder, name), processes=2)
+    run = prepare(
+      _source(found, folder, megabytes), os.path.join(folder, name), processes=2, vocab_size=16_000
+    )
     peaks = sorted(
       ((step['peak_megabytes'], step_name) for step_name, step in run.steps.items()), reverse=True
     )

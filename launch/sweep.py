@@ -34,7 +34,7 @@ def check(config, overrides):
   """Raises InputError for a field that the config does not have, with the nearest that it has."""
   import difflib
 
-  from zhlm.checkpoint import flat
+  from zhlm.disk import flat
   from zhlm.errors import InputError
 
   fields = flat(config.to_dict())

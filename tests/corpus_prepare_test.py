@@ -1,5 +1,6 @@
 """The whole way: splits do not leak, what is done is kept, no kill and no engine changes a record."""
 
+import glob
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from tests.toy import make_toy, toy_config, write_jsonl
 from zhlm.corpus.prepare import prepare
@@ -283,3 +285,20 @@ def test_what_a_test_set_asks_is_not_learnt(tmp_path):
   assert len(learnt) > 30 and not any(exam in text for text in learnt)
   with open(tmp_path / 'run' / 'data' / 'rejected' / 'evaluation_ngrams.jsonl', encoding='utf-8') as file:
     assert exam in json.loads(file.readline())['text']
+
+
+def test_annotations_stand_beside_the_documents(tmp_path):
+  folder = str(make_toy(str(tmp_path), count=60))
+  config = toy_config(os.path.join(folder, 'toy.jsonl'))
+  config.annotate, config.finished = True, False
+  lines = []
+  prepare(config, folder, lines.append)
+  assert fresh(lines) == ['annotate']
+  for split in ('train', 'test'):
+    texts = {row['id']: row['text'] for row in rows(folder, 'documents', split)}
+    (path,) = glob.glob(os.path.join(folder, 'data', 'words', f'{split}-*.parquet'))
+    found = parquet.read_table(path).to_pylist()
+    assert {row['id']: ''.join(row['word']) for row in found} == texts
+    assert all(len(row['word']) == len(row['pos']) == len(row['is_stop']) for row in found)
+  with open(os.path.join(folder, 'data', 'words.json'), encoding='utf-8') as file:
+    assert json.load(file)['documents'] == 60

@@ -13,11 +13,25 @@ def example(i):
   return {'tokens': list(range(i + 1)), 'mask': [i % 2] * (i + 1), 'source': f'来源{i}'}
 
 
+def write(folder, splits, shard=9):
+  """A dataset of {split: examples}, `shard` to a file."""
+  beside = f'{folder}.shards'
+  os.makedirs(beside, exist_ok=True)
+  made = {
+    split: [
+      records.write_shard(os.path.join(beside, f'{split}-{i}'), 'sft', rows[i : i + shard])
+      for i in range(0, len(rows), shard)
+    ]
+    for split, rows in splits.items()
+  }
+  return records.write_dataset(folder, 'sft', made)
+
+
 def test_what_was_written_comes_back_over_shards(tmp_path):
   folder = str(tmp_path / 'sft')
-  made = records.write_dataset(folder, 'sft', {'train': [example(i) for i in range(7)], 'test': []}, 3)
+  made = write(folder, {'train': [example(i) for i in range(7)], 'test': []}, 3)
   assert list(made) == ['train']
-  assert len([n for n in os.listdir(folder) if n.endswith(('-of-00003',))]) == 3
+  assert len([n for n in os.listdir(folder) if n.endswith('-of-00003')]) == 3
   data = records.open_split(folder, 'train')
   assert len(data) == 7
   for i in range(7):
@@ -32,7 +46,7 @@ def test_what_was_written_comes_back_over_shards(tmp_path):
 
 def test_equal_records_have_equal_hashes_wherever_they_lie(tmp_path):
   made = [
-    records.write_dataset(str(tmp_path / name), 'sft', {'train': rows}, shard)['train']['sha256']
+    write(str(tmp_path / name), {'train': rows}, shard)['train']['sha256']
     for name, rows, shard in (
       ('a', [example(1), example(2)], 9),
       ('b', [example(1), example(2)], 1),
@@ -45,14 +59,24 @@ def test_equal_records_have_equal_hashes_wherever_they_lie(tmp_path):
 def test_half_a_dataset_is_none(tmp_path, monkeypatch):
   folder = str(tmp_path / 'sft')
   with monkeypatch.context() as patch:
-    patch.setattr(records, '_digest', lambda _: 1 / 0)
+    patch.setattr(records, '_link', lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-      records.write_dataset(folder, 'sft', {'train': [example(1)]})
+      write(folder, {'train': [example(1)]})
   with pytest.raises(InputError, match='no finished dataset'):
     records.open_split(folder, 'train')
-  records.write_dataset(folder, 'sft', {'train': [example(1)]})
+  write(folder, {'train': [example(1)]})
   with pytest.raises(InputError, match='there are train'):
     records.open_split(folder, 'test')
   os.remove(os.path.join(folder, 'dataset_info.json'))
   with pytest.raises(InputError, match='no finished dataset'):
     records.open_split(folder, 'train')
+
+
+def test_a_shard_whose_writing_fails_is_not_there(tmp_path):
+  def examples():
+    yield example(1)
+    raise OSError('the disk is full')
+
+  with pytest.raises(OSError, match='full'):
+    records.write_shard(str(tmp_path / 'a'), 'sft', examples())
+  assert not (tmp_path / 'a').exists()

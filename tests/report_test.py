@@ -49,10 +49,34 @@ def workdir(tmp_path):
     {'name': '未判', 'value': 'n/a', 'goal': None, 'met': None, 'note': None},
   ]
   put(tmp_path / 'results.json', results)
-  sources = {'报纸': {'in': 4321, 'dropped': {'too_short': {'count': 98, 'samples': ['<b>']}}}}
-  put(tmp_path / 'data' / 'report.json', {'sources': sources, 'empty': {}, 'list': [{'a': 1}]})
+  put(tmp_path / 'data' / 'report.json', data_report())
   put(tmp_path / 'tokenizer' / 'report.json', {'vocab_size': 8000})
   return tmp_path
+
+
+def data_report():
+  """What launch.prepare writes, of one source and one rule."""
+  source = {'in': 4321, 'kept': 4223, 'characters_in': 99, 'characters': 90, 'train': 4000}
+  sample = {'rule': 'min_han', 'value': 0.25, 'id': 'a', 'source': '报纸', 'text': EVIL}
+  step = {'tasks': 1, 'fresh': 1, 'seconds': 1.5, 'cpu_seconds': 1.0, 'peak_megabytes': 321}
+  return {
+    'sources': {'报纸': {**source, 'dropped': {'min_han': 98}}},
+    'rejected': {'min_han': [sample], 'bad_record': [{'where': 'a.jsonl:7', 'why': EVIL}]},
+    'histograms': {'characters': {'8': 3, '16': 4}},
+    'clusters': {'1': 4000},
+    'tables': {'documents': {'train': 4000}},
+    'datasets': {
+      'pretrain': {'train': {'records': 4000, 'tokens': 5678, 'longest': 9, 'sha256': '0' * 64}}
+    },
+    'tokenizer': {'documents': {'vocab_size': 8000}},
+    'notes': {'bad_record': 1},
+    'words': {'documents': 3, 'pos_shares': {'n': 0.5}},
+    'steps': {'clean': step},
+    'seconds': 12.0,
+    'config': {'source': EVIL},
+    'versions': {'python': '3'},
+    'inputs': {'a.jsonl': '0' * 64},
+  }
 
 
 class Reader(html.parser.HTMLParser):
@@ -136,7 +160,7 @@ def test_met_missed_and_open_goals_are_told_apart(workdir):
 
 def test_nested_reports_are_shown_whole(workdir):
   read = Reader(report.render(workdir)).text
-  for word in ('报纸', '4,321', '报纸 · too_short', '98', '<b>'):
+  for word in ('报纸', '4,321', 'min_han', '98', '0.25', 'a.jsonl:7', '5,678', '321 MB'):
     assert word in read['data']
   assert '8,000' in read['tokenizer']
 

@@ -4,7 +4,7 @@ import os
 import shutil
 
 from zhlm import disk
-from zhlm.corpus import encode, report, write
+from zhlm.corpus import encode, report, words, write
 from zhlm.data import manifest, records, tokenizer
 
 TABLES = ('documents', 'conversations', 'preferences', 'prompts', 'judge')
@@ -48,6 +48,7 @@ def finish(workdir, plain, inputs, results, told, seconds, say):
     else:
       shutil.rmtree(target, ignore_errors=True)
   write.write_tables(folder, parts)
+  lexical = words.finish(folder, results['annotate'])
 
   summary = {
     'config': plain,
@@ -57,7 +58,7 @@ def finish(workdir, plain, inputs, results, told, seconds, say):
     'tables': tables,
     'versions': manifest.versions(),
   }
-  report.write(folder, summary, results, told, seconds)
+  report.write(folder, summary, results, lexical, told, seconds)
   disk.write_json(manifest.path(workdir), summary)
   say(f'{workdir}: prepared in {seconds:.1f} s; have a look at {folder}/report.html')
   return summary

@@ -57,15 +57,21 @@ def han(plain):
   return ((plain >= 0x3400) & (plain <= 0x9FFF)) | (plain >= 0x10000)
 
 
+@functools.cache
+def _powers(count):
+  """uint64[count]: the multiplier to the power of 0, 1, …"""
+  return np.cumprod(np.append(np.uint64(1), np.full(count - 1, MULTIPLIER, np.uint64)))
+
+
 def sequences(values, first):
   """uint64[len(first)]: a hash of each stretch of uint32 values that starts at an index in `first`."""
-  if len(first) == len(values):  # most often, each is one Chinese character
-    return mix(mix(values.astype(np.uint64)))
-  place = np.arange(len(values), dtype=np.uint64)
-  place -= np.repeat(place[first], np.diff(first, append=len(values)))
-  place <<= np.uint64(32)
-  place += values
-  return mix(np.add.reduceat(mix(place), first))
+  values = values.astype(np.uint64)
+  if len(first) < len(values):  # else each is one character
+    place = np.arange(len(values))
+    place -= np.repeat(first, np.diff(first, append=len(values)))
+    values *= _powers(1 << len(values).bit_length())[place]
+    values = np.add.reduceat(values, first)
+  return mix(values)
 
 
 def windows(values, n):

@@ -17,7 +17,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from zhlm import disk
-from zhlm.corpus import cache, encode, engine, finish, gather, meter, steps, write
+from zhlm.corpus import cache, encode, engine, finish, gather, meter, steps, words, write
 from zhlm.corpus import shards as shelf
 from zhlm.data import manifest
 from zhlm.errors import InputError
@@ -34,6 +34,7 @@ CODE = {
   'place': ('zhlm.corpus.protect', 'zhlm.corpus.steps', 'zhlm.data.draw'),
   'tasks': ('zhlm.demo', 'zhlm.corpus.write'),
   'tokenizer': ('zhlm.data.tokenizer', 'zhlm.corpus.write'),
+  'annotate': ('zhlm.clean.annotate', 'zhlm.clean.lists', 'zhlm.corpus.words'),
   'write': (
     'zhlm.data.chat',
     'zhlm.data.tokenizer',
@@ -103,6 +104,7 @@ def steps_of(job, sources, inputs):
   if shelf.frames(placed, 'items'):
     results['tasks'] = [_demo(job, placed, shared['buckets'])]
   results |= _written(job, [*placed, *results['tasks']], characters)
+  results['annotate'] = _annotated(job, results['write']) if job.config.annotate else []
   return results
 
 
@@ -205,3 +207,17 @@ def _written(job, shelves, characters):
       task |= {'frames': shelf.frames(shelves, table, split, set(buckets)), 'tokenizer': learned['path']}
       todo[f'{task["table"]}-{split}-{number:05}'] = (key, task)
   return {'tokenizer': [learned], 'write': job.run('write', write.write, todo)}
+
+
+def _annotated(job, written):
+  """Words, parts of speech and stop words beside the documents."""
+  aside = disk.sha256(words.STOP)
+  tasks = {
+    f'{shard["split"]}-{number:05}': (
+      [shard['sha256'], aside],
+      {'lines': shard['lines'], 'split': shard['split'], 'bytes': shard['bytes_in']},
+    )
+    for number, shard in enumerate(written)
+    if shard['table'] == 'documents'
+  }
+  return job.run('annotate', words.write, tasks)

@@ -12,7 +12,7 @@ from zhlm.data.draw import fraction
 SHOWN = 3  # samples a rule and a table in the report; rejected/ holds up to `steps.SAMPLES`
 
 
-def write(folder, summary, results, told, seconds):
+def write(folder, summary, results, lexical, told, seconds):
   """Writes report.json, report.md and rejected/{rule}.jsonl of a preparation into `folder`."""
   rejected = _rejected(results)
   whole = {
@@ -23,6 +23,7 @@ def write(folder, summary, results, told, seconds):
     'clusters': results['dedup'][0]['clusters'],
     'rejected': {rule: rows[:SHOWN] for rule, rows in rejected.items()},
     'notes': _notes(results),
+    'words': lexical,
     'steps': told.steps,
     'seconds': round(seconds, 1),
   }
@@ -136,11 +137,12 @@ def markdown(whole, samples):
     _tables_part(whole),
     _datasets_part(whole),
     _tokenizer_part(whole),
+    _words_part(whole['words']),
     '## 其他 · Other counts\n\n' + table(['', '数量 count'], whole['notes'].items()),
     _steps_part(whole),
     '## 样例 · Samples\n\n' + '\n\n'.join(_rows_part(n, rows) for n, rows in samples.items()),
   ]
-  return '\n\n'.join(parts) + '\n'
+  return '\n\n'.join(filter(None, parts)) + '\n'
 
 
 def _share(part, of):
@@ -231,6 +233,19 @@ def _tokenizer_part(whole):
   head = ['测试文本 test text', '词表 vocabulary', '字符 characters', '词元 tokens']
   head += ['字符/词元 characters a token', '字节词元占比 share of byte tokens']
   return '## 分词器 · Tokenizer\n\n' + table(head, rows)
+
+
+def _words_part(words):
+  title = '## 词 · Words'
+  if not words:
+    return f'{title}\n\n没有标注 Not annotated: `--config.annotate=True`'
+  plain = [(name, round(v, 4)) for name, v in words.items() if isinstance(v, int | float)]
+  nested = [
+    (f'{name}', '　'.join(f'{k} {n:.4g}' for k, n in v.items()))
+    for name, v in words.items()
+    if isinstance(v, dict)
+  ]
+  return f'{title}\n\n' + table(['', ''], plain + nested)
 
 
 def _steps_part(whole):

@@ -95,6 +95,7 @@ def write(call):
   )
   lines = shards.write(os.path.join(folder, f'{name}.jsonl.zst'), rows)
   result = {k: task[k] for k in ('table', 'split', 'stage')} | {'lines': lines['path'], 'rows': len(rows)}
+  result['sha256'] = lines['sha256']
   result |= {'in': len(rows), 'bytes_in': lines['bytes']}
   outputs = [lines['path']]
   if task['stage'] is None:

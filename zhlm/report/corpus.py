@@ -25,7 +25,10 @@ def overview(data):
     (both('保留的字符', 'characters kept'), number(sum(s['characters'] for s in sources))),
     *((both(f'{stage} 词元', f'{stage} tokens'), number(n)) for stage, n in tokens.items() if n),
     (both('用时', 'time'), both(*duration(data['seconds']))),
-    (both('最大进程内存', 'largest process'), f'{max(s["peak_megabytes"] for s in data["steps"].values())} MB'),
+    (
+      both('最大进程内存', 'largest process'),
+      f'{max(s["peak_megabytes"] for s in data["steps"].values())} MB',
+    ),
   ]
   return facts(pairs)
 
@@ -94,6 +97,9 @@ def sections(data):
     tree(data['tables'], both('划分', 'Splits')),
     tree(data['datasets'], both('数据集', 'Datasets')),
     tree(data['tokenizer'], both('分词器', 'Tokenizer')),
+    tree(data['words'], both('词、词性、停用词', 'Words, parts of speech, stop words'))
+    if data['words']
+    else '',
     tree(data['notes'], both('其他', 'Other counts')) if data['notes'] else '',
     tree(data['steps'], both('每步的时间与内存', 'Time and memory of each step')),
   ]
