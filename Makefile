@@ -1,10 +1,14 @@
 # make demo   the whole story at laptop size, into runs/demo (15 minutes on two CPU cores)
-# make test   all tests (needs only the packages in requirements.txt and pytest)
+# make test   all tests (needs only the packages in requirements*.txt)
+# make bench SOURCE=folder [SOURCES=about.toml]   the data path's speeds, into benchmarks/data.md (10 minutes)
+# make soak SOURCE=folder [SOURCES=about.toml]    a preparation killed twenty times, compared to a calm one
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint venv clean
+SOURCE ?= runs/demo/data/documents.train.jsonl
+
+.PHONY: demo test lint bench soak venv clean
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh launch/everything.sh
@@ -14,6 +18,12 @@ test: venv $(VENV)/.tested
 
 lint: venv $(VENV)/.tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: venv $(VENV)/.tested $(VENV)/datatrove/.installed
+	$(BIN)/python -m benchmarks.data --source=$(SOURCE) --sources=$(SOURCES) --to=benchmarks/data.md
+
+soak: venv
+	$(BIN)/python -m benchmarks.soak --source=$(SOURCE) --sources=$(SOURCES)
 
 venv: $(VENV)/.installed
 
@@ -27,6 +37,11 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.tested: $(VENV)/.installed requirements-test.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+$(VENV)/datatrove/.installed: $(VENV)/.installed requirements-datatrove.txt
+	$(BIN)/python -m venv $(VENV)/datatrove
+	$(VENV)/datatrove/bin/python -m pip install -q --disable-pip-version-check -r requirements-datatrove.txt
 	@touch $@
 
 clean:

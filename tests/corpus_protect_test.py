@@ -137,6 +137,8 @@ def test_a_text_that_shares_too_much_with_our_test_split_goes(tmp_path):
     text = tests[0][: int(1_000 * share)] + han(1_000 - int(1_000 * share), 9)
     found = protect.contaminated(text, evaluation, own, RULES)
     assert found is None if share < 0.3 else found[0] == 'own_test_share' and abs(found[1] - share) < 0.1
+  repeated = han(900, 9) + ('。' + tests[0][:100]) * 10  # a tenth of what it says
+  assert protect.contaminated(repeated, evaluation, own, RULES) is None
   quotations = [tests[0][i : i + 20] for i in range(0, 900, 10)]
   found = [protect.contaminated(text, evaluation, own, RULES) is not None for text in quotations]
   assert found == [len(protect.sampled(protect.ngrams(text))) >= 3 for text in quotations]

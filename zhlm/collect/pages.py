@@ -23,9 +23,7 @@ MAX_LINKS = 500  # link texts kept, the shortest: a menu has no more
 
 _HAN = re.compile('[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]')
 _META = re.compile(rb'<(?:meta|\?xml)\b[^<>]{0,400}?(?:charset|encoding)\s*=\s*["\']?\s*([\w.:-]+)', re.I)
-_HEAD = (
-  100_000  # searched for a charset and a date: the standard's 1,024 bytes are not enough for real pages
-)
+_HEAD = 100_000  # searched for charset and date; the standard's 1,024 bytes are not enough for real pages
 # Single-byte charsets take any bytes at all, and servers name them by default: they say nothing.
 _NAMED = re.compile('gb|big5|utf|euc|shift|hz|iso2022|cp9|johab')
 _SEVEN_BIT = ('hz', 'iso2022_jp', 'iso2022_kr')  # pure ASCII to the eye, so UTF-8 must not come first
@@ -64,8 +62,8 @@ def read(source):
     raise InputError(f'{source.path}: {error}') from None
   link = _LINK.search(html, 0, _HEAD)
   link = link and _HREF.search(link[0])
-  url = link[1] if link else ''
-  yield {'kind': 'document', 'html': html, 'url': url, 'group': host(url)}
+  address = {'url': link[1], 'group': host(link[1])} if link else {}
+  yield {'kind': 'document', 'html': html, **{k: v for k, v in address.items() if v}}
 
 
 def host(url):
@@ -89,7 +87,7 @@ def decode(data, header='', charset='', meta=True):
   declared = [c for c in (_codec(header), _codec(found[1].decode() if found else '')) if c]
   guessed = files.guess(data)
   if guessed != 'gb18030' and not set(declared) & set(_SEVEN_BIT):
-    return data.decode(guessed, 'replace').removeprefix('\ufeff')
+    return data.decode(guessed, 'replace')
   for name in (*declared, guessed):
     try:
       return data.decode(name)

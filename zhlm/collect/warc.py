@@ -41,7 +41,8 @@ def read(source):
     if item:
       url = record.headers.get('WARC-Target-URI', '').strip('<>')
       date = record.headers.get('WARC-Date', '')[:10]
-      yield {'kind': 'document', 'url': url, 'date': date, 'group': pages.host(url), **item}
+      about = {'url': url, 'date': date, 'group': pages.host(url)}  # an empty group would be a group too
+      yield {'kind': 'document', **{k: v for k, v in about.items() if v}, **item}
   if not found:
     raise InputError(f'{path}: no response (WARC) or conversion (WET) records; is it a web archive?')
 
@@ -82,7 +83,7 @@ def _page(block, charset):
         raise InputError(f'the body is not in the encoding that its headers name: {error}') from None
   if len(body) > MAX_PAGE:
     raise InputError(f'a page of more than {MAX_PAGE:,} bytes')
-  header = rest.lower().partition('charset=')[2].split(';')[0].strip(' "\'')
+  header = rest.lower().partition('charset=')[2].split(';')[0].strip()
   return _text(body, kind, header, charset)
 
 

@@ -7,17 +7,8 @@ variants of `-{…}-`. What is left has no nesting and is done with patterns.
 import re
 from html import unescape
 
-VARIANTS = (
-  'zh-cn',
-  'zh-hans',
-  'zh-sg',
-  'zh-my',
-  'zh',
-  'zh-hant',
-  'zh-tw',
-  'zh-hk',
-  'zh-mo',
-)  # the first is taken
+# Which text of `-{…}-` is taken: the first that is there.
+VARIANTS = ('zh-cn', 'zh-hans', 'zh-sg', 'zh-my', 'zh', 'zh-hant', 'zh-tw', 'zh-hk', 'zh-mo')
 MAX_NESTING = 40  # MediaWiki's own limit for templates in templates
 
 # Sections that hold lists and no prose.

@@ -22,25 +22,30 @@ from zhlm.corpus import shards as shelf
 from zhlm.data import manifest
 from zhlm.errors import InputError
 
+
+def _corpus(*names):
+  return tuple(f'zhlm.corpus.{name}' for name in names)
+
+
 # The code whose change makes a step's results void, and so do other versions of these libraries.
+_PLACING = ('protect', 'lines', 'hashing', 'steps')
 CODE = {
   'read': ('zhlm.collect', 'zhlm.demo'),
-  'clean': ('zhlm.clean', 'zhlm.collect.pages', 'zhlm.corpus.lines', 'zhlm.corpus.steps'),
-  'lines': ('zhlm.corpus.lines',),
-  'sketch': ('zhlm.corpus.dedup', 'zhlm.corpus.lines', 'zhlm.corpus.steps'),
-  'dedup': ('zhlm.corpus.dedup',),
-  'grams': ('zhlm.corpus.protect', 'zhlm.corpus.steps', 'zhlm.data.draw'),
-  'protect': ('zhlm.corpus.protect',),
-  'place': ('zhlm.corpus.protect', 'zhlm.corpus.steps', 'zhlm.data.draw'),
-  'tasks': ('zhlm.demo', 'zhlm.corpus.write'),
-  'tokenizer': ('zhlm.data.tokenizer', 'zhlm.corpus.write'),
-  'annotate': ('zhlm.clean.annotate', 'zhlm.clean.lists', 'zhlm.corpus.words'),
+  'clean': ('zhlm.clean', 'zhlm.collect.pages', *_corpus('lines', 'hashing', 'steps')),
+  'lines': _corpus('lines', 'hashing'),
+  'sketch': _corpus('dedup', 'minhash', *_PLACING),
+  'dedup': _corpus('dedup', 'minhash', 'hashing'),
+  'grams': ('zhlm.data.draw', *_corpus(*_PLACING)),
+  'protect': _corpus('protect', 'lines', 'hashing'),
+  'place': ('zhlm.data.draw', *_corpus(*_PLACING)),
+  'tasks': ('zhlm.demo', 'zhlm.data.draw', *_corpus('write', 'steps')),
+  'tokenizer': ('zhlm.data.tokenizer', 'zhlm.data.draw', *_corpus('write')),
+  'annotate': ('zhlm.clean.annotate', 'zhlm.clean.lists', *_corpus('words')),
   'write': (
     'zhlm.data.chat',
     'zhlm.data.tokenizer',
     'zhlm.data.records',
-    'zhlm.corpus.encode',
-    'zhlm.corpus.write',
+    *_corpus('encode', 'write', 'steps'),
   ),
 }
 LIBRARIES = ('numpy', 'opencc', 'rjieba', 'resiliparse', 'trafilatura', 'mwparserfromhell', 'sentencepiece')

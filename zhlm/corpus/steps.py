@@ -187,11 +187,11 @@ def sketch(call):
 
 
 def decide(docs, ids):
-  """(reason, cluster) of each id in `docs`, the array that `dedup.resolve` gives; reason -1: not there."""
+  """(reason, cluster, its size) of each id in `docs`, what `dedup.resolve` gives; reason -1: not there."""
   keys = np.array([hashing.key(i) for i in ids], np.uint64)
-  at = np.searchsorted(docs['key'], keys).clip(max=max(len(docs) - 1, 0))
-  there = docs['key'][at] == keys if len(docs) else np.zeros(len(keys), bool)
-  return np.where(there, docs['reason'][at], -1), docs['cluster'][at]
+  at = np.searchsorted(docs['key'], keys).clip(max=len(docs) - 1)
+  there = docs['key'][at] == keys
+  return np.where(there, docs['reason'][at], -1), docs['cluster'][at], docs['size'][at]
 
 
 def split(item, cluster, shares):
@@ -209,9 +209,10 @@ def _decided(task):
   frequent, docs = np.load(task['frequent']), np.load(task['docs'], mmap_mode='r')
 
   def portion(items):
-    reasons, clusters = decide(docs, [item['id'] for item in items])
-    for item, reason, cluster in zip(items, reasons, clusters, strict=True):
+    decided = decide(docs, [item['id'] for item in items])
+    for item, reason, cluster, size in zip(items, *decided, strict=True):
       item, broken = _stripped(item, task, frequent)
+      item['cluster_size'] = int(size)
       if broken is None and reason != 0:
         broken = (dedup.REASONS[reason], f'{cluster:016x}')
       yield item, broken, int(cluster)
@@ -233,12 +234,12 @@ def grams(call):
     if broken is None and item['kind'] == 'document' and split(item, cluster, task['shares']) == 'test':
       found.append(protect.sampled(protect.ngrams(item['text'])))
   path = _path(folder, name, 'npy')
-  np.save(path, np.unique(np.concatenate(found)))
+  np.save(path, np.sort(np.concatenate(found)))  # as often as documents hold them
   return {'path': path, 'bytes_in': task['bytes'], 'in': task['rows'], 'dropped': {}}, [path]
 
 
 TABLES = {  # kind: (table, its field in a row)
-  'document': ('documents', ('text', 'url', 'title', 'date', 'labels')),
+  'document': ('documents', ('text', 'url', 'title', 'date', 'script', 'labels', 'cluster_size')),
   'conversation': ('conversations', ('messages',)),
   'preference': ('preferences', ('prompt', 'completions', 'ranks')),
   'prompt': ('prompts', ('messages',)),

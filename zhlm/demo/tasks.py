@@ -42,7 +42,7 @@ def _direct(item, config):
   """(table, split, row) of a review as a document, and of a fact as a conversation."""
   row = {k: item[k] for k in ('id', 'source', 'cluster')}
   if item['kind'] == 'review' and not item['split'].startswith('judge'):
-    row.update({k: item[k] for k in ('licence', 'label', 'domain')})
+    row.update({k: item[k] for k in ('licence', 'label', 'domain', 'cluster_size')})
     yield 'documents', item['split'], {**row, 'text': item['text']}
   elif item['kind'] == 'fact' and len(item['answer']) <= config.answer_characters:
     question = pick(_QUESTIONS[item['task']], 'question', config.seed, item['id'])
