@@ -48,12 +48,9 @@ CODE = {
     *_corpus('encode', 'write', 'steps'),
   ),
 }
-LIBRARIES = ('numpy', 'opencc', 'rjieba', 'resiliparse', 'trafilatura', 'mwparserfromhell', 'sentencepiece')
-TASK_FIELDS = (
-  'seed',
-  'answer_characters',
-  'definition_preferences',
-)  # of zhlm.demo, besides review_*, keyword_*
+LIBRARIES = ('numpy', 'opencc', 'rjieba', 'resiliparse', 'trafilatura', 'sentencepiece')
+# Fields that the demo's tasks read, besides review_* and keyword_*.
+TASK_FIELDS = ('seed', 'answer_characters', 'definition_preferences')
 
 
 class Job(NamedTuple):
@@ -119,7 +116,7 @@ def _once(job, step, function, key, task):
 
 
 def _cleaned(job, raw):
-  settings = {k: job.plain[k] for k in ('rules', 'lines', 'labels')}
+  settings = {k: job.plain[k] for k in ('rules', 'lines', 'labels', 'thorough')}
   aside = gather.judges(job.plain['labels'])
   tasks = {
     name: ([shard['sha256'], settings, aside], {'path': shard['path'], 'bytes': shard['bytes'], **settings})

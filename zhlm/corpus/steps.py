@@ -107,7 +107,7 @@ def clean(call):
       about['in'] += 1
       if 'html' in item:
         html = item.pop('html')
-        found = pages.extract(html, item.get('url', ''))
+        found = pages.extract(html, item.get('url', ''), task['thorough'])
         if found is None:
           rejected.add({**item, 'text': html}, 'no_main_text', 0)
           continue
