@@ -255,6 +255,18 @@ def test_a_source_of_which_nothing_is_left_says_why_and_is_not_prepared(tmp_path
   assert not (tmp_path / 'run' / 'data').exists()
 
 
+def test_a_file_of_which_nothing_is_left_stands_in_the_report(tmp_path):
+  (tmp_path / 'in').mkdir()
+  write_jsonl(tmp_path / 'in' / 'a.jsonl', [{'text': f'山水月日云花草木石雨第{i}号。'} for i in range(40)])
+  write_jsonl(tmp_path / 'in' / 'b.jsonl', [{'text': 'no Chinese here at all'}] * 3)
+  config = toy_config(tmp_path / 'in')
+  config.vocab_size = 290
+  quiet(config, tmp_path / 'run')
+  with open(tmp_path / 'run' / 'data' / 'report.json', encoding='utf-8') as file:
+    about = json.load(file)['sources']
+  assert (about['b']['in'], about['b']['kept'], about['b']['dropped']) == (3, 0, {'min_han': 3})
+
+
 def test_bad_records_are_skipped_counted_and_shown(tmp_path):
   source = tmp_path / 'a.jsonl'
   write_jsonl(source, [{'text': f'山水月日云花草木石雨第{i}号。'} for i in range(40)])

@@ -42,7 +42,7 @@ def _sources(results):
   for shard in results['clean']:
     for source, about in shard['sources'].items():
       for name in ('in', 'characters_in'):
-        out[source][name] += about.get(name, 0)
+        out[source][name] += about[name]
   for shard in (*results['clean'], *results['place']):
     for source, dropped in shard['dropped_by_source'].items():
       out[source]['dropped'].update(dropped)

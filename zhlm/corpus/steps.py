@@ -17,6 +17,7 @@ from zhlm.data.draw import fraction, split_of
 
 SAMPLES = 50  # rejected texts kept a rule
 SHOWN = 200  # characters of each
+COUNTS = ('in', 'kept', 'characters_in', 'characters')  # of a source
 
 
 def _path(folder, name, ending):
@@ -103,7 +104,7 @@ def clean(call):
 
   def tried():
     for item in shards.read(task['path']):
-      about = sources.setdefault(item['source'], Counter())
+      about = sources.setdefault(item['source'], dict.fromkeys(COUNTS, 0))
       about['in'] += 1
       if 'html' in item:
         html = item.pop('html')
@@ -141,7 +142,7 @@ def clean(call):
     **made,
     'lines': outputs[1],
     'rejected': outputs[2],
-    'sources': {source: dict(about) for source, about in sources.items()},
+    'sources': sources,
     'dropped_by_source': rejected.counts(),
     'histograms': {key: dict(counts) for key, counts in histograms.items()},
     'in': sum(about['in'] for about in sources.values()),
