@@ -2,7 +2,7 @@
 
 [[source]]                    the first that matches a file decides; what none matches is read by its ending
 files = 'law/*.jsonl.xz'      a glob below the folder (** for folders in folders)
-name = 'law'                  in reports and ids; else the first folder, or the file's name without ending
+name = 'law'                  in reports and ids; else the first folder, or the file's name (a page's: its folder's)
 preset = 'news'               which rules clean its documents: web wiki manual news book …
 licence = 'CC0-1.0'           of rows that do not name their own
 format = 'jsonl'              where the ending does not tell
@@ -199,7 +199,8 @@ def _source(folder, name, table, described, preset):
   except UnicodeEncodeError:
     raise InputError(f'{path!r}: the name is not UTF-8; rename it, e.g. with convmv') from None
   preset = table.get('preset', preset or FORMATS[kind][0])
-  common = {'name': name.partition('/')[0] if '/' in name else stem, 'format': kind, 'preset': preset}
+  alone = os.path.basename(folder) if kind == 'html' else stem  # pages are many, a file of rows is a source
+  common = {'name': name.partition('/')[0] if '/' in name else alone, 'format': kind, 'preset': preset}
   common['head'] = ('title',) if preset == 'poem' else ()
   fields = {k: v for k, v in table.items() if k != 'files'}
   return Source(**{'path': path, 'file': name, **common, **fields})

@@ -201,7 +201,7 @@ def _shapes_part(whole):
   }
   parts = ['## 分布 · Histograms']
   for name, counts in whole['histograms'].items():
-    rows = [(k, n, '▇' * round(40 * n / max(counts.values()))) for k, n in counts.items()]
+    rows = [(k, n, '▇' * round(40 * n / max(1, *counts.values()))) for k, n in counts.items()]
     parts.append(table([names.get(name, name), '文本 texts', ''], rows))
   sizes = table(['同簇文本数 texts in a cluster', '簇数 clusters'], whole['clusters'].items())
   note = '一簇之内的文本不会分到两个集合。Texts of one cluster never meet two splits.'

@@ -122,7 +122,7 @@ def clean(call):
   def kept():
     for item, broken in labels.judged(tried(), task['labels']):
       for label, share in item.get('labels', {}).items():
-        histograms[f'label {label}'][round(math.floor(share * 10) / 10, 1)] += 1
+        histograms['labels'][label] += share > 0.5
       if broken:
         rejected.add(item, *broken)
         continue

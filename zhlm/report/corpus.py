@@ -111,6 +111,7 @@ def _titled(name):
     'characters': ('长度分布（字符，2 的幂）', 'length in characters, powers of two'),
     'han_share': ('汉字占比分布', 'share of Chinese characters'),
     'script': ('字体', 'script'),
+    'labels': ('标签在一半以上的文本', 'texts of which a label is on more than half'),
   }
   return both(*known[name]) if name in known else text(name)
 
