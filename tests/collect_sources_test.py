@@ -136,7 +136,7 @@ def test_a_preset_given_for_all_is_that_of_files_without_one(tmp_path):
     ),
     (
       '[[source]]\nfiles = "*.jsonl"\npreset = "blog"',
-      "source 1: preset: 'blog' is none of web, wiki, news, book",
+      "source 1: preset: 'blog' is none of web, wiki, manual, news, book",
     ),
     (
       '[[source]]\nfiles = "*.jsonl"\nformat = "xls"',

@@ -124,7 +124,7 @@ def resolve(call):
 
 
 def shares(config):
-  """What `steps.split` must know: (test, validation) of reviews and of all else, the judge's share."""
+  """What `place.split` must know: (test, validation) of reviews and of all else, the judge's share."""
   return {
     'review': [config.review_test_share, config.review_validation_share],
     'other': [config.test_share, config.validation_share],
@@ -134,7 +134,7 @@ def shares(config):
 
 
 def buckets(characters, shard_characters):
-  """The number of ranges of `steps.order` that rows are divided into: a quarter of a shard each, and not
+  """The number of ranges of `place.order` that rows are divided into: a quarter of a shard each, and not
   above 1,024 (100 GB of text still make buckets of 100 MB)."""
   return min(1_024, 1 + characters // max(shard_characters // 4, 1))
 

@@ -17,7 +17,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from zhlm import disk
-from zhlm.corpus import cache, encode, engine, finish, gather, meter, steps, words, write
+from zhlm.corpus import cache, encode, engine, finish, gather, meter, place, steps, words, write
 from zhlm.corpus import shards as shelf
 from zhlm.data import manifest
 from zhlm.errors import InputError
@@ -28,7 +28,7 @@ def _corpus(*names):
 
 
 # The code whose change makes a step's results void, and so do other versions of these libraries.
-_PLACING = ('protect', 'lines', 'hashing', 'steps')
+_PLACING = ('protect', 'lines', 'hashing', 'place')
 CODE = {
   'read': ('zhlm.collect', 'zhlm.demo'),
   'clean': ('zhlm.clean', 'zhlm.collect.pages', *_corpus('lines', 'hashing', 'steps')),
@@ -38,14 +38,14 @@ CODE = {
   'grams': ('zhlm.data.draw', *_corpus(*_PLACING)),
   'protect': _corpus('protect', 'lines', 'hashing'),
   'place': ('zhlm.data.draw', *_corpus(*_PLACING)),
-  'tasks': ('zhlm.demo', 'zhlm.data.draw', *_corpus('write', 'steps')),
+  'tasks': ('zhlm.demo', 'zhlm.data.draw', *_corpus('write', 'place')),
   'tokenizer': ('zhlm.data.tokenizer', 'zhlm.data.draw', *_corpus('write')),
   'annotate': ('zhlm.clean.annotate', 'zhlm.clean.lists', *_corpus('words')),
   'write': (
     'zhlm.data.chat',
     'zhlm.data.tokenizer',
     'zhlm.data.records',
-    *_corpus('encode', 'write', 'steps'),
+    *_corpus('encode', 'write', 'place'),
   ),
 }
 LIBRARIES = ('numpy', 'opencc', 'rjieba', 'resiliparse', 'trafilatura', 'sentencepiece')
@@ -152,7 +152,7 @@ def _decided(job, cleaned):
   frequent = _once(job, 'lines', gather.lines, [texts, job.plain['lines']], task)
   shared = {**settings, 'frequent': frequent['path']}
   key = [settings, frequent['sha256']]
-  sketches = _each(job, 'sketch', steps.sketch, cleaned, key, shared)
+  sketches = _each(job, 'sketch', place.sketch, cleaned, key, shared)
   before = gather.before(config.grows_from)
   task = {'paths': [shard['path'] for shard in sketches], 'before': before, 'beam': beam}
   docs = _once(job, 'dedup', gather.resolve, [texts, key, before and disk.sha256(before)], task)
@@ -160,7 +160,7 @@ def _decided(job, cleaned):
   shares = gather.shares(config)
   shared |= {'docs': docs['path'], 'shares': shares}
   key = [key, docs['sha256'], shares]
-  grams = _each(job, 'grams', steps.grams, cleaned, key, shared)
+  grams = _each(job, 'grams', place.grams, cleaned, key, shared)
   exams = gather.evaluations(config.protect)
   task = {'evaluations': exams, 'grams': [shard['path'] for shard in grams]}
   key = [texts, key, [disk.sha256(path) for path in exams]]
@@ -173,7 +173,7 @@ def _decided(job, cleaned):
 def _placed(job, cleaned, shared):
   shared['contamination'] = job.plain['contamination']
   key = [shared[k] for k in ('decided', 'shares', 'buckets', 'contamination')]
-  return _each(job, 'place', steps.place, cleaned, key, shared)
+  return _each(job, 'place', place.place, cleaned, key, shared)
 
 
 def _demo(job, placed, buckets):

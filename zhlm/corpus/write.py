@@ -6,7 +6,7 @@ import shutil
 from types import SimpleNamespace
 
 from zhlm import disk
-from zhlm.corpus import encode, shards, steps
+from zhlm.corpus import encode, place, shards
 from zhlm.data import records, tokenizer
 from zhlm.data.draw import fraction
 
@@ -22,7 +22,7 @@ def tasks(call):
   notes, tables = {}, {}
   items = sorted(shards.read_frames(task['frames']), key=lambda item: item['id'])
   for table, split, row in demo.build(items, SimpleNamespace(**task['config']), notes):
-    bucket = int(steps.order(task['config']['seed'], row['id']) * task['buckets'])
+    bucket = int(place.order(task['config']['seed'], row['id']) * task['buckets'])
     tables.setdefault((table, split, bucket), []).append(row)
   made = shards.write_shelf(os.path.join(folder, f'{name}.shelf'), tables)
   return {**made, 'notes': notes, 'in': len(items), 'dropped': {}}, [made['path']]
@@ -91,7 +91,7 @@ def write(call):
   """Some buckets of a table's split, in order: as lines to read, and as a shard of the dataset."""
   folder, name, task = call
   rows = sorted(
-    shards.read_frames(task['frames']), key=lambda row: (steps.order(task['seed'], row['id']), row['id'])
+    shards.read_frames(task['frames']), key=lambda row: (place.order(task['seed'], row['id']), row['id'])
   )
   lines = shards.write(os.path.join(folder, f'{name}.jsonl.zst'), rows)
   result = {k: task[k] for k in ('table', 'split', 'stage')} | {'lines': lines['path'], 'rows': len(rows)}

@@ -6,6 +6,7 @@ token count of every record in order. (TFDS' own builders need TensorFlow once a
 and its parquet loses rows.)
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import numpy as np
 
 from zhlm.errors import InputError
 
+_AGAIN = 'remove this dataset and work/write, and run launch.prepare again'
 _TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
 FEATURES = {  # dtype of a flat array, of a number ('scalar'), or text
   'pretrain': {'tokens': 'int32', 'characters': 'scalar', 'bytes': 'scalar'},
@@ -48,7 +50,8 @@ def _features(stage):
 
 
 def _arrays(stage, example):
-  cast = {'text': str, 'scalar': np.int32}
+  # Half a surrogate pair is no text; the tokenizer makes the same of it.
+  cast = {'text': lambda x: x.encode('utf-8', 'replace').decode(), 'scalar': np.int32}
   return {
     name: cast.get(kind, lambda x, d=kind: np.asarray(x, d))(example[name])
     for name, kind in FEATURES[stage].items()
@@ -60,26 +63,40 @@ def write_shard(path, stage, examples):
 
   Returns {'path', 'records', 'tokens', 'longest', 'bytes'}; `path` + '.npz' holds `lengths` (tokens a
   record) and `digests` (sha256 a record, decoded: file bytes differ between processes, contents do not).
+  An error leaves nothing behind. Raises InputError when the disk is full.
   """
   from array_record.python.array_record_module import ArrayRecordWriter
 
   features, lengths, digests, size = _features(stage), [], [], 0
-  writer = ArrayRecordWriter(f'{path}.part', 'group_size:1')
-  for example in examples:
-    example = _arrays(stage, example)
-    record = features.serialize_example(features.encode_example(example))
-    writer.write(record)
-    size += len(record)
-    lengths.append(len(example['tokens']))
-    digests.append(_digest(example))
-  writer.close()
-  with open(f'{path}.npz.part', 'wb') as file:
-    digests = np.frombuffer(b''.join(digests), np.uint8).reshape(-1, 32)
-    np.savez(file, lengths=np.array(lengths, np.int32), digests=digests)
-  os.replace(f'{path}.npz.part', f'{path}.npz')
-  os.replace(f'{path}.part', path)
+  parts = {f'{path}.npz.part': f'{path}.npz', f'{path}.part': path}  # the shard itself comes last
+  try:
+    writer = ArrayRecordWriter(f'{path}.part', 'group_size:1')
+    for example in examples:
+      example = _arrays(stage, example)
+      record = features.serialize_example(features.encode_example(example))
+      _stored(path, writer.write, record)
+      size += len(record)
+      lengths.append(len(example['tokens']))
+      digests.append(_digest(example))
+    _stored(path, writer.close)
+    with open(f'{path}.npz.part', 'wb') as file:
+      digests = np.frombuffer(b''.join(digests), np.uint8).reshape(-1, 32)
+      np.savez(file, lengths=np.array(lengths, np.int32), digests=digests)
+    for part, whole in parts.items():
+      os.replace(part, whole)
+  finally:
+    for part in parts:
+      with contextlib.suppress(FileNotFoundError):
+        os.remove(part)
   total = {'tokens': sum(lengths), 'longest': max(lengths, default=0)}
   return {'path': path, 'records': len(lengths), 'bytes': size, **total}
+
+
+def _stored(path, act, *args):
+  try:
+    act(*args)
+  except RuntimeError as error:
+    raise InputError(f'{path}: cannot be written ({error}); make room on its disk and run again') from None
 
 
 def write_dataset(folder, stage, splits):
@@ -87,7 +104,10 @@ def write_dataset(folder, stage, splits):
   tokens, longest, sha256}}; the sha256 does not depend on where the shards end.
 
   The shards are linked, not copied, where the file system can. Splits without records are left out.
+  Raises InputError when no split has any.
   """
+  if not any(shard['records'] for shards in splits.values() for shard in shards):
+    raise InputError(f'{folder}: a dataset must have records; there are none in {", ".join(splits) or "it"}')
   tfds = _tfds()
   temporary = f'{folder}.tmp'
   shutil.rmtree(temporary, ignore_errors=True)
@@ -152,16 +172,58 @@ def _digest(example):
   return digest.digest()
 
 
+def _shards(folder):
+  """{split: [(path, records)]} as the metadata say. Raises InputError unless the dataset is finished."""
+  try:
+    for name in ('features.json', 'dataset_info.json'):
+      with open(os.path.join(folder, name), encoding='utf-8') as file:
+        found = json.load(file)
+    splits = {split['name']: [int(n) for n in split['shardLengths']] for split in found['splits']}
+    name = found['name']
+  except (OSError, ValueError, KeyError, TypeError):
+    raise InputError(f'{folder}: no finished dataset here; make it with: python -m launch.prepare') from None
+  return {
+    split: [
+      (os.path.join(folder, f'{name}-{split}.array_record-{i:05}-of-{len(counts):05}'), count)
+      for i, count in enumerate(counts)
+    ]
+    for split, counts in splits.items()
+  }
+
+
+def _check(shards):
+  """Raises InputError for the first shard that is not there, is cut, or holds other than its records."""
+  from array_record.python.array_record_module import ArrayRecordReader
+
+  for path, records in shards:
+    try:
+      reader = ArrayRecordReader(path)  # reads the end of the file; 0.1 ms
+      found = reader.num_records()
+      reader.close()
+    except RuntimeError as error:
+      raise InputError(f'{path}: missing, cut or damaged ({error}); {_AGAIN}') from None
+    if found != records:
+      raise InputError(f'{path}: holds {found:,} records, and should hold {records:,}; {_AGAIN}')
+
+
 def finished(folder):
-  """Whether `folder` holds a whole dataset (its metadata are written last)."""
-  return all(os.path.isfile(os.path.join(folder, name)) for name in ('dataset_info.json', 'features.json'))
+  """Whether `folder` holds a whole dataset: its metadata, which are written last, and its shards."""
+  try:
+    for shards in _shards(folder).values():
+      _check(shards)
+  except InputError:
+    return False
+  return True
 
 
 class Records:
-  """Random access to the examples of a split, as Grain and PyTorch expect it; picklable."""
+  """Random access to the examples of a split, as Grain and PyTorch expect it; picklable.
 
-  def __init__(self, source):
-    self._source = source
+  `shards`: [(path, first record, records)] of the source, to say where a damaged record lies.
+  """
+
+  def __init__(self, source, shards):
+    self._source, self._shards = source, shards
 
   def __len__(self):
     return len(self._source)
@@ -170,10 +232,24 @@ class Records:
     return (self[i] for i in range(len(self)))
 
   def __getitem__(self, index):
-    return _plain(self._source[index])
+    try:
+      return _plain(self._source[index])
+    except (RuntimeError, TypeError) as error:  # of a file cut behind our back, TFDS makes a TypeError
+      raise self._damaged(index, error) from None
 
   def __getitems__(self, indices):
-    return [_plain(example) for example in self._source.__getitems__(indices)]
+    try:
+      return [_plain(example) for example in self._source.__getitems__(indices)]
+    except (RuntimeError, TypeError):
+      return [self[i] for i in indices]  # one of these says which it is
+
+  def _damaged(self, index, error):
+    before = 0
+    for path, first, records in self._shards:
+      if index < before + records:
+        break
+      before += records
+    return InputError(f'{path}: record {first + index - before} is damaged ({error}); {_AGAIN}')
 
 
 def _plain(example):
@@ -189,18 +265,30 @@ def _value(v):
 def open_split(folder, split):
   """The examples of one split (TFDS syntax, `train[:10%]` too): dicts of numpy arrays and str.
 
-  Raises InputError when the folder is not a finished dataset, or has no such split.
+  Raises InputError when the folder is not a finished dataset, has no such split, or a shard of it is missing,
+  cut or of another length; a record whose bytes have changed is an InputError when it is read.
   """
-  if not finished(folder):
-    raise InputError(f'{folder}: no finished dataset here; make it with: python -m launch.prepare')
-  with open(os.path.join(folder, 'dataset_info.json'), encoding='utf-8') as file:
-    names = [s['name'] for s in json.load(file)['splits']]
-  if split.split('[')[0] not in names:
-    raise InputError(f'{folder}: no split {split!r}; there are {", ".join(names)}')
+  shards, name = _shards(folder), split.split('[')[0]
+  if name not in shards:
+    raise InputError(f'{folder}: no split {split!r}; there are {", ".join(shards)}')
+  _check(shards[name])
   builder = _tfds().builder_from_directory(folder)
-  return Records(builder.as_data_source(split=split))
+  parts = [(part.filename, part.skip, part.take) for part in builder.info.splits[split].file_instructions]
+  return Records(builder.as_data_source(split=split), parts)
 
 
 def lengths(folder, split):
-  """int32[records]: the token count of every record of a whole split, in order."""
-  return np.load(os.path.join(folder, f'lengths-{split}.npy'))
+  """int32[records]: the token count of every record of a whole split, in order.
+
+  Raises InputError when the file that says so is missing, damaged or of another dataset.
+  """
+  path, shards = os.path.join(folder, f'lengths-{split}.npy'), _shards(folder)
+  if split not in shards:
+    raise InputError(f'{folder}: no split {split!r}; there are {", ".join(shards)}')
+  try:
+    found = np.load(path)
+  except (OSError, ValueError, EOFError) as error:
+    raise InputError(f'{path}: missing or damaged ({error}); {_AGAIN}') from None
+  if len(found) != sum(records for _, records in shards[split]):
+    raise InputError(f'{path}: tells of {len(found):,} records, other than its shards hold; {_AGAIN}')
+  return found
