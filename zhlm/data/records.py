@@ -14,9 +14,9 @@ import shutil
 
 import numpy as np
 
+from zhlm.data import whole
 from zhlm.errors import InputError
 
-_AGAIN = 'remove this dataset and work/write, and run launch.prepare again'
 _TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
 FEATURES = {  # dtype of a flat array, of a number ('scalar'), or text
   'pretrain': {'tokens': 'int32', 'characters': 'scalar', 'bytes': 'scalar'},
@@ -107,7 +107,7 @@ def write_dataset(folder, stage, splits):
   Raises InputError when no split has any.
   """
   if not any(shard['records'] for shards in splits.values() for shard in shards):
-    raise InputError(f'{folder}: a dataset must have records; there are none in {", ".join(splits) or "it"}')
+    raise InputError(f'{folder}: a dataset needs records; there are none in {", ".join(splits) or "it"}')
   tfds = _tfds()
   temporary = f'{folder}.tmp'
   shutil.rmtree(temporary, ignore_errors=True)
@@ -172,50 +172,6 @@ def _digest(example):
   return digest.digest()
 
 
-def _shards(folder):
-  """{split: [(path, records)]} as the metadata say. Raises InputError unless the dataset is finished."""
-  try:
-    for name in ('features.json', 'dataset_info.json'):
-      with open(os.path.join(folder, name), encoding='utf-8') as file:
-        found = json.load(file)
-    splits = {split['name']: [int(n) for n in split['shardLengths']] for split in found['splits']}
-    name = found['name']
-  except (OSError, ValueError, KeyError, TypeError):
-    raise InputError(f'{folder}: no finished dataset here; make it with: python -m launch.prepare') from None
-  return {
-    split: [
-      (os.path.join(folder, f'{name}-{split}.array_record-{i:05}-of-{len(counts):05}'), count)
-      for i, count in enumerate(counts)
-    ]
-    for split, counts in splits.items()
-  }
-
-
-def _check(shards):
-  """Raises InputError for the first shard that is not there, is cut, or holds other than its records."""
-  from array_record.python.array_record_module import ArrayRecordReader
-
-  for path, records in shards:
-    try:
-      reader = ArrayRecordReader(path)  # reads the end of the file; 0.1 ms
-      found = reader.num_records()
-      reader.close()
-    except RuntimeError as error:
-      raise InputError(f'{path}: missing, cut or damaged ({error}); {_AGAIN}') from None
-    if found != records:
-      raise InputError(f'{path}: holds {found:,} records, and should hold {records:,}; {_AGAIN}')
-
-
-def finished(folder):
-  """Whether `folder` holds a whole dataset: its metadata, which are written last, and its shards."""
-  try:
-    for shards in _shards(folder).values():
-      _check(shards)
-  except InputError:
-    return False
-  return True
-
-
 class Records:
   """Random access to the examples of a split, as Grain and PyTorch expect it; picklable.
 
@@ -234,22 +190,21 @@ class Records:
   def __getitem__(self, index):
     try:
       return _plain(self._source[index])
-    except (RuntimeError, TypeError) as error:  # of a file cut behind our back, TFDS makes a TypeError
+    except RuntimeError as error:
       raise self._damaged(index, error) from None
 
   def __getitems__(self, indices):
     try:
       return [_plain(example) for example in self._source.__getitems__(indices)]
-    except (RuntimeError, TypeError):
+    except RuntimeError:
       return [self[i] for i in indices]  # one of these says which it is
 
   def _damaged(self, index, error):
-    before = 0
     for path, first, records in self._shards:
-      if index < before + records:
-        break
-      before += records
-    return InputError(f'{path}: record {first + index - before} is damaged ({error}); {_AGAIN}')
+      if index < records:
+        return InputError(f'{path}: record {first + index} is damaged ({error}); {whole.AGAIN}')
+      index -= records
+    return error
 
 
 def _plain(example):
@@ -265,13 +220,13 @@ def _value(v):
 def open_split(folder, split):
   """The examples of one split (TFDS syntax, `train[:10%]` too): dicts of numpy arrays and str.
 
-  Raises InputError when the folder is not a finished dataset, has no such split, or a shard of it is missing,
-  cut or of another length; a record whose bytes have changed is an InputError when it is read.
+  Raises InputError when the folder is not a finished dataset, has no such split, or misses a shard, or one
+  is cut or of another length; a record whose bytes have changed is an InputError when it is read.
   """
-  shards, name = _shards(folder), split.split('[')[0]
+  shards, name = whole.shards(folder), split.split('[')[0]
   if name not in shards:
     raise InputError(f'{folder}: no split {split!r}; there are {", ".join(shards)}')
-  _check(shards[name])
+  whole.check(shards[name])
   builder = _tfds().builder_from_directory(folder)
   parts = [(part.filename, part.skip, part.take) for part in builder.info.splits[split].file_instructions]
   return Records(builder.as_data_source(split=split), parts)
@@ -282,13 +237,13 @@ def lengths(folder, split):
 
   Raises InputError when the file that says so is missing, damaged or of another dataset.
   """
-  path, shards = os.path.join(folder, f'lengths-{split}.npy'), _shards(folder)
+  path, shards = os.path.join(folder, f'lengths-{split}.npy'), whole.shards(folder)
   if split not in shards:
     raise InputError(f'{folder}: no split {split!r}; there are {", ".join(shards)}')
   try:
     found = np.load(path)
   except (OSError, ValueError, EOFError) as error:
-    raise InputError(f'{path}: missing or damaged ({error}); {_AGAIN}') from None
+    raise InputError(f'{path}: missing or damaged ({error}); {whole.AGAIN}') from None
   if len(found) != sum(records for _, records in shards[split]):
-    raise InputError(f'{path}: tells of {len(found):,} records, other than its shards hold; {_AGAIN}')
+    raise InputError(f'{path}: tells of {len(found):,} records, other than its shards hold; {whole.AGAIN}')
   return found
