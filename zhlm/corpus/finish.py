@@ -6,6 +6,7 @@ import shutil
 from zhlm import disk
 from zhlm.corpus import encode, report, words, write
 from zhlm.data import manifest, records, tokenizer
+from zhlm.data import whole as dataset
 
 TABLES = ('documents', 'conversations', 'preferences', 'prompts', 'judge')
 
@@ -15,7 +16,7 @@ def whole(workdir, found):
   model = os.path.join(workdir, 'tokenizer', 'tokenizer.model')
   made = [os.path.join(workdir, 'data', stage) for stage, splits in found['datasets'].items() if splits]
   same = os.path.isfile(model) and disk.sha256(model) == found['tokenizer_sha256']
-  return same and all(map(records.finished, made))
+  return same and all(map(dataset.finished, made))
 
 
 def finish(workdir, plain, inputs, results, told, seconds, say):

@@ -4,6 +4,7 @@ Functions of (folder, name, task) for an engine, which know of other shards only
 `lines`, `dedup` and `protect` made of all of them.
 """
 
+import itertools
 import os
 from collections import Counter, defaultdict
 
@@ -28,18 +29,29 @@ def _stripped(item, task, frequent):
   return {**item, 'text': text} if removed else item, None
 
 
+def _portions(rows, size=1_000):
+  rows = iter(rows)
+  while portion := list(itertools.islice(rows, size)):
+    yield portion
+
+
 def sketch(call):
   """What dedup must know of each text: its key, and the buckets in which it may meet others."""
   folder, name, task = call
-  frequent, items = np.load(task['frequent']), []
-  for item in shards.read(task['path']):
-    item, broken = _stripped(item, task, frequent)
-    if broken is None:
-      items.append({k: item[k] for k in ('id', 'kind', 'text', 'group', 'label') if k in item})
+  frequent, made = np.load(task['frequent']), [dedup.sketch([])]
+  for portion in _portions(shards.read(task['path'])):
+    items = [item for item, broken in (_stripped(i, task, frequent) for i in portion) if broken is None]
+    made.append(dedup.sketch(items))
   path = _path(folder, name, 'npy')
-  np.save(path, dedup.sketch(items))
-  result = {'path': path, 'in': task['rows'], 'kept': len(items), 'bytes_in': task['bytes'], 'dropped': {}}
-  return result, [path]
+  sketches = np.concatenate(made)
+  np.save(path, sketches)
+  return {
+    'path': path,
+    'in': task['rows'],
+    'kept': len(sketches),
+    'bytes_in': task['bytes'],
+    'dropped': {},
+  }, [path]
 
 
 def decide(docs, ids):
@@ -64,22 +76,14 @@ def _decided(task):
   """Yields (item, rule that drops it or None, cluster) of a clean shard, in portions."""
   frequent, docs = np.load(task['frequent']), np.load(task['docs'], mmap_mode='r')
 
-  def portion(items):
-    decided = decide(docs, [item['id'] for item in items])
-    for item, reason, cluster, size in zip(items, *decided, strict=True):
+  for portion in _portions(shards.read(task['path'])):
+    decided = decide(docs, [item['id'] for item in portion])
+    for item, reason, cluster, size in zip(portion, *decided, strict=True):
       item, broken = _stripped(item, task, frequent)
       item['cluster_size'] = int(size)
       if broken is None and reason != 0:
         broken = (dedup.REASONS[reason], f'{cluster:016x}')
       yield item, broken, int(cluster)
-
-  items = []
-  for item in shards.read(task['path']):
-    items.append(item)
-    if len(items) == 1_000:
-      yield from portion(items)
-      items = []
-  yield from portion(items)
 
 
 def grams(call):
@@ -127,8 +131,6 @@ def place(call):
   evaluation, own_test = protect.lookup(np.load(task['evaluation'])), np.load(task['own_test'])
   rejected, tables, kept, characters = Rejected(), defaultdict(list), defaultdict(Counter), Counter()
   for item, broken, cluster in _decided(task):
-    if broken and broken[0] == 'unknown':
-      continue
     part = split(item, cluster, task['shares'])
     if broken is None and part in ('train', 'judge-train'):
       broken = protect.contaminated(item['text'], evaluation, own_test, task['contamination'])

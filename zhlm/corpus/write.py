@@ -68,22 +68,24 @@ def _contents(frames):
     yield from (message['content'] for message in row.get('messages', ()))
 
 
-def plan(shelves, table, most_rows):
-  """{(split, number): buckets}: neighbouring buckets put together into shards of about `most_rows`."""
+def plan(shelves, table, most_rows, most_bytes=1 << 23):
+  """{(split, number): buckets}: neighbouring buckets put together into shards of at most so many rows and
+  bytes (compressed: about a third of the text), for a shard is sorted in memory."""
   count = {}
   for shelf in shelves:
-    for name, split, bucket, _, _, rows in shelf['index']:
+    for name, split, bucket, _, size, rows in shelf['index']:
       if name == table:
-        count.setdefault(split, {}).setdefault(bucket, 0)
-        count[split][bucket] += rows
+        held = count.setdefault(split, {}).setdefault(bucket, [0, 0])
+        held[0], held[1] = held[0] + rows, held[1] + size
   out = {}
   for split in sorted(count):
-    number, held = 0, 0
+    number, rows, size = 0, 0, 0
     for bucket in sorted(count[split]):
-      if held and held + count[split][bucket] > most_rows:
-        number, held = number + 1, 0
+      more = count[split][bucket]
+      if rows and (rows + more[0] > most_rows or size + more[1] > most_bytes):
+        number, rows, size = number + 1, 0, 0
       out.setdefault((split, number), []).append(bucket)
-      held += count[split][bucket]
+      rows, size = rows + more[0], size + more[1]
   return out
 
 

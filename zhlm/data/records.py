@@ -8,7 +8,6 @@ and its parquet loses rows.)
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 
@@ -82,8 +81,8 @@ def write_shard(path, stage, examples):
     with open(f'{path}.npz.part', 'wb') as file:
       digests = np.frombuffer(b''.join(digests), np.uint8).reshape(-1, 32)
       np.savez(file, lengths=np.array(lengths, np.int32), digests=digests)
-    for part, whole in parts.items():
-      os.replace(part, whole)
+    for part, target in parts.items():
+      os.replace(part, target)
   finally:
     for part in parts:
       with contextlib.suppress(FileNotFoundError):
