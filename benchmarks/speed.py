@@ -7,7 +7,10 @@ process; the best of three, in which what is loaded once (tables, models, dictio
 import concurrent.futures
 import multiprocessing
 import os
+import re
+import resource
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from configs import pretrain
 from configs import rules as configured
 from zhlm.clean import annotate, document, lists, normalise, private, rules, script, words
 from zhlm.collect import pages
-from zhlm.corpus import dedup, encode, engine, gather, lines, minhash, protect
+from zhlm.corpus import dedup, encode, gather, lines, minhash, protect
 
 _PAGE_CHARACTERS = 2_000
 
@@ -163,14 +166,18 @@ def resolved(folder, rows, files=4):
     np.save(paths[-1], out)
   del out
   with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-    _, seconds, peak = pool.submit(engine.measured, (_resolve, paths)).result()
+    seconds, peak = pool.submit(_resolve, paths).result()
   for path in paths:
     os.remove(path)
   return seconds, peak
 
 
 def _resolve(paths):
-  dedup.resolve(paths, gather.MEMORY)
+  seconds = cpu(lambda: dedup.resolve(paths, gather.MEMORY), 1)
+  status = Path('/proc/self/status')  # ru_maxrss would begin with what the parent held
+  if status.exists():
+    return seconds, int(re.search(r'VmHWM:\s*(\d+) kB', status.read_text())[1]) * 1024
+  return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def tokens(found, folder):

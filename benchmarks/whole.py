@@ -1,6 +1,7 @@
 """`launch.prepare` as a whole: two processes beside one, Beam beside the pool, memory at two sizes.
 
-Every run is a process of its own; the kernel counts its CPU-seconds and those of its workers.
+Every run is a process of its own, started by a shell: `ru_maxrss` of a process begins with what its parent
+held when it was started. The kernel counts its CPU-seconds and those of its workers.
 """
 
 import itertools
@@ -28,8 +29,8 @@ class Run(NamedTuple):
 
   wall: float  # seconds
   cpu: float  # seconds, of all its processes
-  largest: float  # MB: the peak of its largest process
-  together: float  # MB: the peak of all its processes together, seen every 0.1 s
+  largest: float  # MB: the peak of its largest process, seen every 0.1 s or by a step itself
+  together: float  # MB: the peak of all its processes together
   steps: dict  # of report.json
   documents: int
 
@@ -57,15 +58,17 @@ def prepare(source, workdir, **fields):
   shutil.rmtree(workdir, ignore_errors=True)
   command = [sys.executable, '-m', 'launch.prepare', f'--config=configs/data.py:source={source}']
   command += [f'--workdir={workdir}', *(f'--config.{name}={value}' for name, value in fields.items())]
-  start, together = time.time(), 0
+  start, largest, together = time.time(), 0, 0
   with open(f'{workdir}.log', 'w+', encoding='utf-8') as log:
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    shell = ['sh', '-c', '"$@"; exit $?', 'sh', *command]
+    process = subprocess.Popen(shell, cwd=ROOT, stdout=log, stderr=log)
     watched = psutil.Process(process.pid)
     while True:
       pid, status, usage = os.wait4(process.pid, os.WNOHANG)
       if pid:
         break
-      together = max(together, _memory(watched))
+      held = _memory(watched)
+      largest, together = max(largest, *held), max(together, sum(held))
       time.sleep(_EVERY)
     process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for here
     wall = time.time() - start
@@ -76,23 +79,22 @@ def prepare(source, workdir, **fields):
     steps = json.load(file)['steps']
   with open(os.path.join(workdir, 'work', 'dedup', 'dedup.json'), encoding='utf-8') as file:
     documents = json.load(file)['result']['in']
-  unit = 1 if sys.platform == 'darwin' else 1024
-  largest = usage.ru_maxrss * unit / 1e6
+  largest = max(largest / 1e6, *(step['peak_megabytes'] for step in steps.values()))
   cpu = usage.ru_utime + usage.ru_stime
   return Run(wall, cpu, largest, max(together / 1e6, largest), steps, documents)
 
 
 def _memory(process):
-  """Bytes that a process and all below it hold now."""
+  """Bytes that a process and each below it hold now."""
   import psutil
 
-  total = 0
+  held = [0]
   try:
     for one in (process, *process.children(recursive=True)):
-      total += one.memory_info().rss
+      held.append(one.memory_info().rss)
   except psutil.Error:  # it has just ended
     pass
-  return total
+  return held
 
 
 def _source(found, folder, megabytes):

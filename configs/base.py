@@ -81,11 +81,9 @@ def get_config(size='demo', mesh='one'):
   c.model.rope_theta = 10_000.0  # base of the rotary wavelengths; long contexts want 1e6
   c.model.norm_eps = 1e-6
   c.model.tied = True  # one matrix embeds and predicts: right for small models
-  c.model.remat = size not in (
-    'tiny',
-    'demo',
-  )  # a third more arithmetic for a fraction of the memory
-  c.model.dtype = 'float32' if size in ('tiny', 'demo') else 'bfloat16'  # of matrix products
+  small = size in ('tiny', 'demo')
+  c.model.remat = not small  # a third more arithmetic for a fraction of the memory
+  c.model.dtype = 'float32' if small else 'bfloat16'  # of matrix products
   c.mesh = ConfigDict(dict(data=data, fsdp=fsdp, tensor=tensor))
 
   c.reward = ConfigDict()

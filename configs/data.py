@@ -33,9 +33,10 @@ def get_config(arg='source=demo'):
   )
   config.labels = ConfigDict(
     {
-      'presets': 'web',  # whose documents are judged; '' for none
+      'presets': 'web news',  # whose documents are judged; '' for none
       'lists': '',  # a folder of word lists and examples.tsv; '': zhlm/lists
-      'max_harm': 0.7,  # a document is dropped when a label is on more of it; 1: only labelled
+      'max_harm': 0.25,  # a document is dropped when a label is on more of it; 1: only labelled
+      'bounds': 'abuse=0.6 ad=0.3 bias=0.4 boilerplate=0.4 falsehood=0.2',  # other bounds of some labels
       'quality_model': '',  # a model by launch.classify: its probability becomes the label `quality`
       'min_quality': 0.0,  # and drops what is below
     }

@@ -33,18 +33,19 @@ def _web():
     {
       'off': '',  # names of rules that are not applied, with spaces between them
       'convert': '',  # opencc configuration; '' keeps the script that a text is in, and labels it
+      'code': 0.1,  # a page with so much code is judged by the rest of its lines; 0: like any other
       'private': True,  # identity numbers, mobiles, addresses … masked (zhlm/clean/private.py)
       'min_characters': 200,  # CWT
       'max_characters': 1_000_000,  # a page above this is a dump; a worker needs about 150 B a character
-      'max_mojibake': 0.001,  # characters that a wrong charset left: C4 allows none, pages hold slips
+      'max_mojibake': 0.005,  # characters that a wrong charset left: C4 allows none, pages hold slips
       'max_bracketed': 0.1,  # characters inside 【】: advertising (MAP-CC)
-      'min_han': 0.3,  # Chinese characters among those that are not space (CWT)
+      'min_han': 0.2,  # Chinese characters among those that are not space (CWT: 0.3, which few pages of code have)
       'max_digits': 0.3,  # digits among characters that are not space (MAP-CC)
       'max_private_use': 0.01,  # characters of private use: a font of the page's own
       'max_kana': 0.2,  # kana among kana and Chinese characters: Japanese has 0.4 and more
       'max_rare': 0.1,  # Chinese characters in neither GB 2312 nor Big5: mojibake and 火星文
       'min_mean_line': 10.0,  # characters a line: navigation and lists have fewer (CWT)
-      'min_line_ends': 0.106,  # lines that end a sentence (FineWeb-2 line_punct_thr)
+      'min_line_ends': 0.106,  # lines that end a sentence, in quotes or not (FineWeb-2 line_punct_thr)
       'max_more_lines': 0.3,  # lines that end in 展开, 更多 or 。。。 (MAP-CC)
       'max_ellipsis_lines': 0.3,  # Gopher
       'max_bullet_lines': 0.9,  # Gopher
@@ -58,7 +59,7 @@ def _web():
       'max_mean_word': 5.0,  # characters a word: Chinese has 1.6, English 5 (FineWeb-2)
       'max_hashes': 0.1,  # '#' a word (Gopher)
       'max_ellipses': 0.1,  # '…' and '...' a word (Gopher)
-      'min_alpha_words': 0.735,  # words with a letter; its name at FineWeb-2 is max_non_alpha_words_ratio
+      'min_alpha_words': 0.5,  # words with a letter (FineWeb-2: 0.735, which loses formulas, tables and code)
       'min_stop_words': 2,  # different ones of 22 (FineWeb-2)
       'max_new_lines': 0.178,  # line ends a word (FineWeb-2)
       'min_entropy': 3.0,  # of words, in nats: 20 different words at least (MAP-CC)
@@ -125,7 +126,7 @@ def presets():
         max_dup_line_characters=0.5,
       ),
       # News: prose as on the web, but a report may be one paragraph.
-      'news': _like_web(off=f'max_new_lines {_TOP}', min_characters=50, min_words=25),
+      'news': _like_web(off=f'max_new_lines {_TOP}', min_characters=50, min_words=25, min_stop_words=1),
       # Books and laws, whole or by chapter: dialogue is full of signs, articles repeat their phrases.
       'book': _like_web(
         off=f'max_new_lines max_bullet_lines min_stop_words max_words {_TOP}',

@@ -1,11 +1,12 @@
-"""What in a document one may not want: labels by word lists and classifiers, and two bounds on them.
+"""What in a document one may not want: labels by word lists and classifiers, and bounds on them.
 
 Labels are kept with the document ({'gambling': .9, …, 'quality': .7}: shares of its text, a probability).
-By default only web pages are judged, and only the clearly harmful are dropped. Lists and classifiers are
-data: `zhlm/lists` is small and replaceable, the quality model is made by launch.classify.
+By default web pages and news are judged, and only what is clearly of a kind is dropped. Lists and classifiers
+are data: `zhlm/lists` is small and replaceable, the quality model is made by launch.classify.
 """
 
 import functools
+import os
 
 from zhlm.clean import linear, lists
 from zhlm.errors import InputError
@@ -21,56 +22,77 @@ def _model(path):
 def judged(stream, settings):
   """Yields the (item, broken) of `stream` in order, documents of `settings['presets']` with `labels`.
 
-  settings: dict with the fields of `config.labels`. `broken` becomes ('max_harm', 'label share') or
-  ('min_quality', probability) for what is beyond the bounds. Raises InputError for lists or a model that
-  cannot be read.
+  settings: dict with the fields of `config.labels`. `broken` becomes ('max_LABEL', share) or ('min_quality',
+  probability) for what is beyond the bounds. Raises InputError for lists or a model that cannot be read,
+  and for bounds on what is no label.
   """
-  presets = settings['presets'].split()
+  presets, bounds = settings['presets'].split(), _bounds(settings)
   if settings['min_quality'] and not settings['quality_model']:
     raise InputError('labels.min_quality needs labels.quality_model: make one with launch.classify')
   held = []
   for pair in stream:
     held.append(pair)
     if len(held) == BATCH:
-      yield from _batch(held, presets, settings)
+      yield from _batch(held, presets, bounds, settings)
       held = []
-  yield from _batch(held, presets, settings)
+  yield from _batch(held, presets, bounds, settings)
 
 
-def _batch(held, presets, settings):
+def _folder(settings):
+  return os.path.expanduser(settings['lists']) or lists.SHIPPED
+
+
+def _bounds(settings):
+  """{label: bound} of `settings['bounds']`, label=number with spaces between them."""
+  bounds = {}
+  for pair in settings['bounds'].split():
+    label, _, bound = pair.partition('=')
+    try:
+      bounds[label] = float(bound)
+    except ValueError:
+      raise InputError(f'labels.bounds: {pair} is not LABEL=NUMBER, such as ad=0.3') from None
+  return bounds
+
+
+def _batch(held, presets, bounds, settings):
   chosen = [
     i
     for i, (item, broken) in enumerate(held)
     if broken is None and item['kind'] == 'document' and item['preset'] in presets
   ]
   texts = [held[i][0]['text'] for i in chosen]
-  found = dict(zip(chosen, _labels(texts, settings), strict=True))
+  found = dict(zip(chosen, _labels(texts, bounds, settings), strict=True))
   for i, (item, broken) in enumerate(held):
     if i in found:
-      item = {
-        **item,
-        'labels': {name: round(share, 3) for name, share in found[i].items() if share >= 0.005},
-      }
-      broken = _broken(found[i], settings)
+      shown = {name: round(share, 3) for name, share in found[i].items() if share >= 0.005}
+      item, broken = {**item, 'labels': shown}, _broken(found[i], bounds, settings)
     yield item, broken
 
 
-def _labels(texts, settings):
+def _labels(texts, bounds, settings):
   if not texts:
     return []
-  folder = settings['lists'] or lists.SHIPPED
-  found = [dict(labels) for labels in lists.labels(texts, folder)]
+  found = [dict(labels) for labels in lists.labels(texts, _folder(settings))]
+  if unknown := sorted(set(bounds) - set(found[0])):
+    known = ', '.join(found[0]) or 'none'
+    raise InputError(f'labels.bounds: no label {", ".join(unknown)}; the labels are {known}')
   if settings['quality_model']:
     for labels, quality in zip(found, linear.scores(texts, _model(settings['quality_model'])), strict=True):
       labels['quality'] = float(quality)
   return found
 
 
-def _broken(labels, settings):
+def _broken(labels, bounds, settings):
+  """(rule, value) of the label that is furthest beyond its bound; then that of the quality; or None."""
   quality = labels.get('quality', 1.0)
-  worst = max((name for name in labels if name != 'quality'), key=labels.get, default=None)
-  if worst is not None and labels[worst] > settings['max_harm']:
-    return 'max_harm', f'{worst} {labels[worst]:.2f}'
+  over = {
+    name: share - bounds.get(name, settings['max_harm'])
+    for name, share in labels.items()
+    if name != 'quality'
+  }
+  worst = max(over, key=over.get, default=None)
+  if worst is not None and over[worst] > 0:
+    return f'max_{worst}', round(labels[worst], 3)
   if quality < settings['min_quality']:
     return 'min_quality', round(quality, 3)
   return None

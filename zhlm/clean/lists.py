@@ -26,7 +26,7 @@ _WINDOW = 24  # characters on each side that decide where words begin and end
 _PASSAGE = re.compile('(?s).{1,127}[。！？!?\n]|.{1,128}')  # whole sentences, as far as they fit
 _PRIOR = 0.05  # the share of passages that a label fits, before a word is read
 # More decay than usual: a few hundred sentences must not be learned by heart.
-_TRAIN = dict(bits=16, characters=128, l2=1e-4, prior=_PRIOR, held_out=0)
+_TRAIN = dict(bits=16, sizes=(1, 2), characters=128, l2=1e-4, prior=_PRIOR, held_out=0)
 _WORD = 2.5  # log-odds that one listed word adds to its passage
 _ALNUM = re.compile('[0-9a-z]')
 _TABLE = 1 << 16

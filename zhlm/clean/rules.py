@@ -13,7 +13,8 @@ import numpy as np
 from zhlm.clean import words
 from zhlm.errors import InputError
 
-OPTIONS = ('off', 'convert', 'private')  # fields of a preset that are no rules
+OPTIONS = ('off', 'convert', 'private', 'code')  # fields of a preset that are no rules
+_EXPLAINED = 60  # characters beside the code that a page of code must have
 _N = 13  # characters of the n-gram whose repetition marks boilerplate (ChineseWebText)
 # What text becomes in the wrong charset: GBK's reading of U+FFFD, C's uninitialised memory, UTF-8 read as
 # Latin-1 (two letters in a row, for «café» is French), and as GBK: ，。“ and the byte that follows them.
@@ -28,6 +29,7 @@ _MOJIBAKE = re.compile(
 )
 _MOJIBAKE_SIGN = re.compile('[\ufffd锟烫屯锛銆鈥Â-ô]')
 _TERMINAL = tuple('.!?。！？．｡﹒﹖﹗‼‽⁇⁈⁉⸮')  # datatrove's ends of a sentence, as far as Chinese has them
+_CLOSING = '”’」』）)】》〉"\''  # what may follow the end of a sentence and closes the line
 _MORE = ('展开', '更多', '。。。')  # MAP-CC: where a page cuts a text short
 _BRACKETED = re.compile('【[^】\n]*】')
 _HAN = re.compile('[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]')
@@ -44,12 +46,24 @@ def broken(text, rules):
 
   Raises InputError when `rules['off']` names what is no rule.
   """
-  return next(_breaches(text, rules), None)
+  found = next(_breaches(text, rules), None)
+  return None if found is None or _explains_code(text, rules) else found
 
 
 def all_broken(text, rules):
-  """{rule: value} of every rule that the text breaks."""
-  return dict(_breaches(text, rules))
+  """{rule: value} of every rule that the text breaks; {} when `broken` finds none."""
+  found = dict(_breaches(text, rules))
+  return {} if found and _explains_code(text, rules) else found
+
+
+def _explains_code(text, rules):
+  """Whether `rules['code']` of the text or more is code, and what is left without it breaks no rule."""
+  if not rules['code'] or len(text) > rules['max_characters'] or code_share(text) < rules['code']:
+    return False
+  # How much text there is, the page as a whole says; but for a few words that explain nothing.
+  rest = {**rules, 'off': f'{rules["off"]} min_characters min_words'}
+  prose = without_code(text)
+  return len(prose) >= _EXPLAINED and len(text) >= rules['min_characters'] and not any(_breaches(prose, rest))
 
 
 def _breaches(text, rules):
@@ -104,14 +118,23 @@ def han_share(text):
 
 def code_share(text):
   """The share of characters in lines without Chinese that look like code, or stand between ``` fences."""
-  size = code = 0
+  sizes = [0, 0]
+  for is_code, line in _by_code(text):
+    sizes[is_code] += len(line)
+  return sizes[True] / max(sum(sizes), 1)
+
+
+def without_code(text):
+  """The lines that `code_share` takes for no code."""
+  return '\n'.join(line for is_code, line in _by_code(text) if line and not is_code)
+
+
+def _by_code(text):
+  """(whether it is code, line) of each line, without blanks at its ends."""
   for i, part in enumerate(text.split('```')):
     for line in part.split('\n'):
       line = line.strip()
-      size += len(line)
-      if i % 2 or (not _HAN.search(line) and _CODE.match(line)):
-        code += len(line)
-  return code / size if size else 0.0
+      yield bool(i % 2 or (not _HAN.search(line) and _CODE.match(line))), line
 
 
 def repeated_share(text):
@@ -189,7 +212,7 @@ def _lines(text):
   runs = re.split('\n+', text) if '\n\n' in text else split
   more = ends = ellipses = bullets = 0
   for line in filled:
-    ends += line.endswith(_TERMINAL)
+    ends += line.rstrip(_CLOSING).endswith(_TERMINAL)
     more += line.endswith(_MORE)
     ellipses += line.rstrip().endswith(('...', '…'))
     bullets += line.lstrip().startswith(('•', '-'))

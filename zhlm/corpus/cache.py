@@ -1,6 +1,6 @@
 """A step is done once: its marker holds the hash of all that its result depends on.
 
-  work/STEP/TASK.json   {'key', 'result', 'seconds', 'outputs': {file: bytes}}   written last
+  work/STEP/TASK.json   {'key', 'result', 'seconds', 'outputs': {file: bytes}, 'sha256'}   written last
 
 The key is over the code of the packages a step uses, the versions of their libraries, the settings it
 reads, and the content of its inputs; so a re-run skips, a changed rule re-runs only what follows from
@@ -51,7 +51,9 @@ def _read(marker, key):
   try:
     with open(marker, encoding='utf-8') as file:
       found = json.load(file)
-  except (FileNotFoundError, ValueError):
+    if found.pop('sha256') != digest(found):
+      return None
+  except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
     return None
   same = found['key'] == key and all(
     os.path.isfile(path) and os.path.getsize(path) == size for path, size in found['outputs'].items()
@@ -88,7 +90,7 @@ def run(work, step, function, tasks, spread, meter):
       'peak': peak,
     }
     found[name] = json.loads(json.dumps(marker))  # as it will be read: keys of numbers become text
-    disk.write_json(markers[name], marker)
+    disk.write_json(markers[name], {**found[name], 'sha256': digest(found[name])})
     meter.advance(found[name])
   _tidy(folder, found)
   meter.end(time.time() - start, len(todo))

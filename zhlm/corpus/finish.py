@@ -7,6 +7,7 @@ from zhlm import disk
 from zhlm.corpus import encode, report, words, write
 from zhlm.data import manifest, records, tokenizer
 from zhlm.data import whole as dataset
+from zhlm.errors import InputError
 
 TABLES = ('documents', 'conversations', 'preferences', 'prompts', 'judge')
 
@@ -26,6 +27,8 @@ def finish(workdir, plain, inputs, results, told, seconds, say):
   if os.path.isfile(manifest.path(workdir)):
     os.remove(manifest.path(workdir))  # from here on what was prepared before is overwritten
   learned = results['tokenizer'][0]
+  if disk.sha256(learned['path']) != learned['sha256']:
+    raise InputError(f'{learned["path"]}: damaged; remove this file and run again')
   os.makedirs(os.path.dirname(model), exist_ok=True)
   shutil.copyfile(learned['path'], f'{model}.part')
   os.replace(f'{model}.part', model)

@@ -14,6 +14,7 @@ import zstandard
 from zhlm.errors import InputError
 
 _LEVEL = 3
+_CHUNK = 1 << 14  # compressed bytes at once: what comes out of them is not bounded otherwise
 
 
 def _line(row):
@@ -34,18 +35,39 @@ def write(path, rows):
   return {'path': path, 'sha256': digest.hexdigest(), 'rows': count, 'bytes': size}
 
 
-def _rows(stream, path):
+def _damaged(path, why):
+  return InputError(f'{path}: damaged ({why}); remove this file and run again')
+
+
+def chunks(file, path):
+  """Yields the bytes of an open zstd frame. Raises InputError when it is damaged, or ends early (which
+  zstandard's own stream reader takes for the end)."""
+  engine = zstandard.ZstdDecompressor().decompressobj()
   try:
-    for line in io.BufferedReader(stream, 1 << 20):
-      yield json.loads(line)
-  except (zstandard.ZstdError, ValueError) as error:
-    raise InputError(f'{path}: damaged ({error}); remove this file and run again') from None
+    while data := file.read(_CHUNK):
+      yield engine.decompress(data)
+  except zstandard.ZstdError as error:
+    raise _damaged(path, error) from None
+  if not engine.eof:
+    raise _damaged(path, 'it is cut')
+
+
+def _rows(file, path):
+  rest = b''
+  for data in chunks(file, path):
+    *lines, rest = (rest + data).split(b'\n')
+    for line in lines:
+      try:
+        row = json.loads(line)
+      except ValueError as error:
+        raise _damaged(path, error) from None
+      yield row
 
 
 def read(path):
   """Yields the rows of a file that `write` made. Raises InputError when it is damaged."""
   with open(path, 'rb') as file:
-    yield from _rows(zstandard.ZstdDecompressor().stream_reader(file), path)
+    yield from _rows(file, path)
 
 
 def write_shelf(path, tables):
@@ -79,4 +101,4 @@ def read_frames(frames):
     with open(path, 'rb') as file:
       file.seek(offset)
       frame = io.BytesIO(file.read(size))
-    yield from _rows(zstandard.ZstdDecompressor().stream_reader(frame), path)
+    yield from _rows(frame, path)

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 from types import SimpleNamespace
 
 from zhlm import disk
@@ -122,8 +121,6 @@ def write_tables(folder, parts):
 
   parts: {(table, split): [files in order]}.
   """
-  import zstandard
-
   for name in os.listdir(folder):
     if name.endswith('.jsonl'):
       os.remove(os.path.join(folder, name))
@@ -132,5 +129,5 @@ def write_tables(folder, parts):
     with open(f'{whole}.part', 'wb') as out:
       for path in paths:
         with open(path, 'rb') as file:
-          shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(file), out)
+          out.writelines(shards.chunks(file, path))
     os.replace(f'{whole}.part', whole)

@@ -126,9 +126,9 @@ def write_dataset(folder, stage, splits):
     lengths, digest = [], hashlib.sha256()
     for i, shard in enumerate(shards):
       _link(shard['path'], str(template.sharded_filepath(shard_index=i, num_shards=len(shards))))
-      with np.load(f'{shard["path"]}.npz') as beside:
-        lengths.append(beside['lengths'])
-        digest.update(beside['digests'].tobytes())
+      beside = whole.beside(f'{shard["path"]}.npz')
+      lengths.append(beside['lengths'])
+      digest.update(beside['digests'].tobytes())
     infos.append(
       tfds.core.SplitInfo(
         name=split,

@@ -2,6 +2,9 @@
 
 import json
 import os
+import zipfile
+
+import numpy as np
 
 from zhlm.errors import InputError
 
@@ -41,6 +44,15 @@ def check(found):
       raise InputError(f'{path}: missing, cut or damaged ({error}); {AGAIN}') from None
     if count != records:
       raise InputError(f'{path}: holds {count:,} records, and should hold {records:,}; {AGAIN}')
+
+
+def beside(path):
+  """What `records.write_shard` left beside a shard. Raises InputError when it is missing or damaged."""
+  try:
+    with np.load(path) as found:
+      return {name: found[name] for name in ('lengths', 'digests')}
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    raise InputError(f'{path}: missing or damaged ({error}); remove this file and run again') from None
 
 
 def finished(folder):

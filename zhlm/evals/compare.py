@@ -34,7 +34,7 @@ def interval(outcomes):
   rate, n, z2 = float(np.mean(outcomes)), len(outcomes), Z95**2
   centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
   half = Z95 / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
-  return rate, centre - half, centre + half
+  return rate, min(rate, centre - half), max(rate, centre + half)  # at 0 and 1 rounding would leave it out
 
 
 def win_rate(score_a, score_b):
