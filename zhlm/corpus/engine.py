@@ -6,9 +6,12 @@ An engine is `map(function, tasks) -> (index, result) as they finish`; function 
 import concurrent.futures
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import resource
+import signal
 import sys
+import threading
 import time
 
 from zhlm.errors import InputError
@@ -30,6 +33,17 @@ def here(function, tasks):
     yield index, measured((function, task))
 
 
+def _worker():
+  """A worker ends at once at Ctrl-C, and when the process that it works for is no more."""
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+  def watch():
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
+
+
 @contextlib.contextmanager
 def pool(processes):
   """The map of a pool of spawned processes, which starts when it is first used.
@@ -45,7 +59,7 @@ def pool(processes):
       return
     if executor is None:
       context = multiprocessing.get_context('spawn')
-      executor = concurrent.futures.ProcessPoolExecutor(processes, context)
+      executor = concurrent.futures.ProcessPoolExecutor(processes, context, initializer=_worker)
     waiting = {executor.submit(measured, (function, task)): i for i, task in enumerate(tasks)}
     try:
       for done in concurrent.futures.as_completed(waiting):
@@ -68,7 +82,8 @@ def pool(processes):
 
 def processes(wanted):
   """The number of processes: as wanted, or one a CPU this process may use (0)."""
-  return wanted or len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+  there = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+  return wanted or there
 
 
 @contextlib.contextmanager
