@@ -17,8 +17,8 @@ _SCRIPT = Path(__file__).with_name('datatrove_chain.py')
 def chains(found, folder, python, megabytes=4, pairs=2):
   """Yields the ratios of CPU-seconds, and what each side's parts take.
 
-  `web`: the bounds of FineWeb-2 on both sides, a dropped document goes no further. `every`: all checks and
-  the sketch of all documents, on both sides. python: of datatrove's virtual environment.
+  `fineweb2`: the same checks and bounds on both sides, and a dropped document goes no further. `every`: all
+  checks that each side has, and the sketch, of all documents. python: of datatrove's virtual environment.
   """
   if not os.path.exists(python):
     raise InputError(f'{python}: no python with datatrove here; make it with: make bench')
@@ -28,7 +28,7 @@ def chains(found, folder, python, megabytes=4, pairs=2):
   # Lines that end in blanks end no sentence for datatrove: written plainly, both drop the same documents.
   texts = [normalise.normalise(item['text']) for item in items]
   Path(paths[0]).write_text(''.join(json.dumps({'text': text}) + '\n' for text in texts), 'utf-8')
-  bounds = {k: v for k, v in preset['web'].items() if k[:4] in ('min_', 'max_')}
+  bounds = {k: v for k, v in preset['fineweb2'].items() if k[:4] in ('min_', 'max_')}
   Path(paths[1]).write_text(json.dumps(bounds), 'utf-8')
   command = [python, str(_SCRIPT), *paths]
   with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -46,7 +46,7 @@ def chains(found, folder, python, megabytes=4, pairs=2):
 
     answer()  # that it is ready
     speed.chain(items, preset['every'])
-    for mode in ('every', 'web'):
+    for mode in ('every', 'fineweb2'):
       ours, each = [], []
       for i in range(pairs):
         for side in (0, 1) if i % 2 == 0 else (1, 0):

@@ -70,9 +70,11 @@ BARS = {
   'datatrove_every': Bar('datatrove 对 zhlm，全部检查 · datatrove over zhlm, all checks', '× CPU', 20),
   'ours_every': Bar('— zhlm', _SPEED),
   'theirs_every': Bar('— datatrove', _SPEED),
-  'datatrove_web': Bar('同上，丢弃者不再处理 · the same, what is dropped goes no further', '× CPU', 20),
-  'ours_web': Bar('— zhlm', _SPEED),
-  'theirs_web': Bar('— datatrove', _SPEED),
+  'datatrove_fineweb2': Bar(
+    '同样的规则，丢弃者不再处理 · the same rules, what is dropped goes no further', '× CPU', 20
+  ),
+  'ours_fineweb2': Bar('— zhlm', _SPEED),
+  'theirs_fineweb2': Bar('— datatrove', _SPEED),
 }
 SECTIONS = ['extraction', 'cleaning', 'chains', 'duplicates', 'tokens']
 SECTIONS += ['beam', 'memory', 'two_processes', 'datatrove']

@@ -3,8 +3,8 @@
   .venv/datatrove/bin/python benchmarks/datatrove_chain.py ITEMS.jsonl BOUNDS.json
 
 Reads one mode a line from standard input and answers with a line of JSON: the CPU-seconds of every block
-and how many documents passed them all. Mode `web`: the bounds of BOUNDS.json (the preset `web` of
-configs/rules.py), and a document that a block drops goes no further. Mode `every`: no document is dropped,
+and how many documents passed them all. Mode `fineweb2`: the bounds of BOUNDS.json (that preset
+of configs/rules.py), and a document that a block drops goes no further. Mode `every`: no document is dropped,
 so that every check looks at every document. Documents go through the blocks one by one, as in a datatrove
 pipeline, whose filters then share one segmentation (datatrove keeps the last five). Nothing is read or
 written by datatrove itself, and models are loaded before the clock runs.
@@ -115,7 +115,7 @@ def main(items, bounds):
   if segmenter != 'SpaCyTokenizer':
     raise SystemExit(f'datatrove splits {LANGUAGE} with {segmenter}, not into words')
   with tempfile.TemporaryDirectory() as folder, contextlib.suppress(BrokenPipeError):
-    chains = {'web': blocks(bounds, folder), 'every': blocks(loose(bounds), folder)}
+    chains = {'fineweb2': blocks(bounds, folder), 'every': blocks(loose(bounds), folder)}
     run([Document(text='先读一篇，词典就在内存里了。' * 20, id='warm')], chains['every'])
     print(json.dumps({'ready': True}), file=answers, flush=True)
     for line in sys.stdin:

@@ -108,7 +108,7 @@ def chains(found, folder):
   megabytes = material.size(item['text'] for item in items)
   for name, rule in (('chain', 'web'), ('chain_every', 'every'), ('chain_characters', 'characters')):
     kept = chain(items, preset[rule])
-    seconds = cpu(lambda rule=rule: chain(items, preset[rule]))
+    seconds = cpu(lambda rule=rule: chain(items, preset[rule]), 5)
     yield name, megabytes / seconds, f'{kept} of {len(items)} kept'
   short = material.pieces(item['text'] for item in items[:40])
   short = [{**items[0], 'id': str(i), 'text': text} for i, text in enumerate(short)]

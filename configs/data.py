@@ -35,8 +35,8 @@ def get_config(arg='source=demo'):
     {
       'presets': 'web news',  # whose documents are judged; '' for none
       'lists': '',  # a folder of word lists and examples.tsv; '': zhlm/lists
-      'max_harm': 0.25,  # a document is dropped when a label is on more of it; 1: only labelled
-      'bounds': 'abuse=0.6 ad=0.3 bias=0.4 boilerplate=0.4 falsehood=0.2',  # other bounds of some labels
+      'max_harm': 0.2,  # a document is dropped when a label is on more of it; 1: only labelled
+      'bounds': 'abuse=0.4 ad=0.25 boilerplate=0.45',  # … and of these labels, on more than this
       'quality_model': '',  # a model by launch.classify: its probability becomes the label `quality`
       'min_quality': 0.0,  # and drops what is below
     }

@@ -19,7 +19,11 @@ _LINES = (
 )
 _WORDS = (
   'min_words max_words min_mean_word max_mean_word max_hashes max_ellipses min_alpha_words min_stop_words '
-  'max_new_lines min_entropy'
+  'max_new_lines min_entropy max_top_word'
+)
+_OURS = (  # what FineWeb-2 does not ask
+  'min_characters max_characters max_mojibake max_bracketed min_han max_digits max_private_use max_kana '
+  'max_rare min_mean_line max_more_lines min_distinct max_repeated min_entropy max_top_word'
 )
 _TOP = 'max_top_2gram max_top_3gram max_top_4gram'
 _DUP = 'max_dup_5gram max_dup_6gram max_dup_7gram max_dup_8gram max_dup_9gram max_dup_10gram'
@@ -39,7 +43,7 @@ def _web():
       'max_characters': 1_000_000,  # a page above this is a dump; a worker needs about 150 B a character
       'max_mojibake': 0.005,  # characters that a wrong charset left: C4 allows none, pages hold slips
       'max_bracketed': 0.1,  # characters inside 【】: advertising (MAP-CC)
-      'min_han': 0.2,  # Chinese characters among those that are not space (CWT: 0.3, which few pages of code have)
+      'min_han': 0.2,  # Chinese characters among those that are not space (CWT: 0.3)
       'max_digits': 0.3,  # digits among characters that are not space (MAP-CC)
       'max_private_use': 0.01,  # characters of private use: a font of the page's own
       'max_kana': 0.2,  # kana among kana and Chinese characters: Japanese has 0.4 and more
@@ -59,10 +63,11 @@ def _web():
       'max_mean_word': 5.0,  # characters a word: Chinese has 1.6, English 5 (FineWeb-2)
       'max_hashes': 0.1,  # '#' a word (Gopher)
       'max_ellipses': 0.1,  # '…' and '...' a word (Gopher)
-      'min_alpha_words': 0.5,  # words with a letter (FineWeb-2: 0.735, which loses formulas, tables and code)
+      'min_alpha_words': 0.5,  # words with a letter (FineWeb-2: 0.735, which loses figures, formulas, code)
       'min_stop_words': 2,  # different ones of 22 (FineWeb-2)
       'max_new_lines': 0.178,  # line ends a word (FineWeb-2)
       'min_entropy': 3.0,  # of words, in nats: 20 different words at least (MAP-CC)
+      'max_top_word': 0.15,  # characters in the most frequent word of 2 to 4 (news: 0.1 at most): stuffing
       'max_top_2gram': 0.256,  # characters in the most frequent n-gram of words (FineWeb-2) …
       'max_top_3gram': 0.201,
       'max_top_4gram': 0.171,
@@ -102,6 +107,8 @@ def presets():
   return ConfigDict(
     {
       'web': _web(),
+      # FineWeb-2's own rules for cmn_Hani with its thresholds, and none of ours, for comparison.
+      'fineweb2': _like_web(off=_OURS, code=0.0, min_alpha_words=0.735),
       # Encyclopaedias and manuals: lists, tables, markup and code are part of them.
       'wiki': _like_web(
         off=f'max_new_lines min_line_ends min_mean_line max_bullet_lines {_TOP}',

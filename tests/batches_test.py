@@ -3,6 +3,7 @@
 import collections
 import itertools
 import multiprocessing
+import shutil
 
 import jax
 import numpy as np
@@ -169,6 +170,18 @@ def test_more_hosts_than_rows_of_an_eval_split_read_fillers(toy, monkeypatch):
     read += take(Numbers(3), config, 0, 9, 'test')
   assert [(int(b['i'][0]), float(b['weights'][0])) for b in read][:3] == [(0, 1), (1, 1), (2, 1)]
   assert len(read) == 8 and sum(b['weights'].sum() for b in read) == 3
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_damaged_record_stops_with_its_file_and_number(toy, tmp_path, workers):
+  folder = shutil.copytree(toy, tmp_path / 'toy')
+  path = folder / 'data' / 'pretrain' / 'pretrain-train.array_record-00000-of-00001'
+  content = bytearray(path.read_bytes())
+  content[5_000] ^= 1
+  path.write_bytes(content)
+  config = tiny.config('pretrain', folder, data_workers=workers)
+  with pytest.raises(InputError, match=f'{path}: record \\d+ is damaged.*run launch.prepare again'):
+    take(examples(config), config, 0, 40)
 
 
 def test_worker_processes_read_the_same_stream_and_a_killed_one_is_told(toy):

@@ -79,6 +79,7 @@ def test_long_documents_come_from_all_files_and_short_ones_only_when_they_must(t
     (tmp_path / f'{name}.jsonl').write_text(''.join(lines), 'utf-8')
   found = material.load(str(tmp_path), '', 0.03)
   assert {i['source'] for i in found.items} == {'a', 'b'}
+  assert material.size(i['text'] for i in found.items) < 0.04
   assert all(len(i['text'].encode()) >= material.LONG for i in found.items)
   alone = material.load(str(tmp_path / 'c.jsonl'), '', 0.03)
   assert alone.items and all(len(i['text'].encode()) >= material.LONG for i in alone.items)

@@ -164,6 +164,26 @@ def test_a_word_counts_in_its_own_passage(tmp_path):
   assert apart == pytest.approx(one) and one < 0.6 < 0.85 < both
 
 
+def test_short_lines_are_read_together_as_prose_would_be():
+  line = '风吹过河岸'
+  one, other = lists.labels([f'{line}\n' * 12, f'{line} ' * 12])
+  assert one == other
+
+
+def test_advertising_is_told_from_talk_of_goods():
+  bad = '本店窗帘全场五折，免费上门测量安装，团购更优惠，欢迎来电咨询，订购热线<手机号>，前五十名送抱枕！'
+  good = '选窗帘先看布料的遮光率，再量好窗户的宽和高，客厅多用纱帘，卧室用厚一点的布，洗过可能会缩水。'
+  one, other = (found['ad'] for found in lists.labels([bad, good]))
+  assert one > 0.5 > 0.15 > other
+
+
+def test_what_sites_say_of_themselves_is_told_from_talk_of_sites():
+  bad = '您的登录已超时，请重新登录。本站内容版权所有，未经授权请勿转载。返回首页，联系我们，友情链接。'
+  good = '论坛的登录页面由三个字段组成，服务器收到请求以后先检查密码，再把会话写进数据库。'
+  one, other = (found['boilerplate'] for found in lists.labels([bad, good]))
+  assert one > 0.5 > 0.15 > other
+
+
 def test_labels_do_not_depend_on_the_batch():
   texts = ['你个傻逼。', '', '好' * 300, '下注返水，\n' * 40, '\ud800孤立', 'abc', '𠮷野家']
   assert lists.labels(texts) == [lists.labels([text])[0] for text in texts]

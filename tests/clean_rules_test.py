@@ -64,6 +64,7 @@ BREACHES = [  # (rule, a text that breaks it, its value)
   ('min_stop_words', '跑步', 0),
   ('max_new_lines', '好\n好', 1 / 2),
   ('min_entropy', '好，好，', 0.6931471805599453),
+  ('max_top_word', '早起，早起。Hello', 4 / 11),
   ('max_top_2gram', '好，好，', 2 * 3 / 4),
   ('max_top_3gram', '好，好，', 1 * 5 / 4),
   ('max_top_4gram', '好，好，', 1 * 7 / 4),
@@ -121,7 +122,8 @@ def lines_by_loop(text):
   duplicate = sum(len(line) for i, line in enumerate(filled) if line in filled[:i])
   return {
     'mean_line': sum(map(len, filled)) / max(len(filled), 1),
-    'line_ends': sum(line[-1] in '.!?。！？' for line in filled) / max(len(filled), 1),
+    'line_ends': sum(line[-1] in '.!?。！？' or line[-2:] == '。”' for line in filled)
+    / max(len(filled), 1),
     'ellipsis_lines': sum(line.endswith('...') or line[-1] == '…' for line in filled) / len(lines),
     'bullet_lines': sum(line[0] in '•-' for line in filled) / len(lines),
     'dup_lines': duplicate_runs / len(runs),
@@ -133,7 +135,7 @@ def test_line_measures_equal_plain_loops():
   draw, repeated = random.Random(0), 0
   for _ in range(500):
     text = '\n'.join(
-      draw.choices(['', '好。', '天气', '• 一', '- 二...', '三…', '更多'], k=draw.randrange(12))
+      draw.choices(['', '好。', '“好。”', '天气', '• 一', '- 二...', '三…', '更多'], k=draw.randrange(12))
     )
     found, wanted = rules._lines(text), lines_by_loop(text)
     assert {k: found[k] for k in wanted} == pytest.approx(wanted), text
@@ -180,6 +182,81 @@ def test_repeated_share_equals_a_set_of_windows():
 )
 def test_code_is_told_from_prose(text, low, high):
   assert low <= rules.code_share(text) <= high
+
+
+LISTING = '\n'.join(
+  f'def {name}(path):\n  with open(path) as file:\n    return json.load(file)["{name}"][0] + {i} * (x - 1);'
+  for i, name in enumerate(('users', 'orders', 'prices', 'labels', 'events', 'hosts', 'pages'))
+)
+
+
+def test_a_page_of_code_is_judged_by_the_rest_of_its_lines():
+  page = f'{PROSE[:200]}\n```python\n{LISTING}\n```\n{PROSE[200:400]}'
+  strict = {**WEB, 'min_han': 0.6}
+  assert rules.broken(page, {**strict, 'code': 0.0})[0] == 'min_han'
+  assert rules.broken(page, strict) is None and rules.all_broken(page, strict) == {}
+  assert rules.broken(page, {**strict, 'code': 0.9})[0] == 'min_han'  # that is not code enough
+
+
+@pytest.mark.parametrize(
+  'prose', ['', '用法见下。', '，'.join(['首页新闻体育娱乐'] * 12), PROSE.encode().decode('latin-1')]
+)
+def test_code_does_not_excuse_what_stands_around_it(prose):
+  page = f'{prose}\n```\n{LISTING}\n```'
+  assert rules.code_share(page) > 0.1
+  assert rules.broken(page, {**WEB, 'min_han': 0.6}) is not None
+
+
+def test_a_word_or_two_explain_no_code():
+  few, enough = ('把路径换成你自己的，再运行这个脚本，就能看到结果了。' * n for n in (1, 3))
+  bounds = {**only('min_han', 'min_characters', min_han=0.6), 'code': 0.1}
+  assert rules.broken(f'{few}\n```\n{LISTING}\n```', bounds) is not None
+  assert rules.broken(f'{enough}\n```\n{LISTING}\n```', bounds) is None
+
+
+def test_code_share_and_the_rest_are_the_whole():
+  for text in (PROSE, LISTING, '甲\n```\n乙\n```\n丙\nx = 1', ''):
+    size = sum(len(line.strip()) for line in text.replace('```', '').split('\n'))
+    rest = len(rules.without_code(text).replace('\n', ''))
+    assert rules.code_share(text) == pytest.approx(1 - rest / size if size else 0)
+  assert rules.without_code('甲\n```\n乙\n```\n丙\nx = 1') == '甲\n丙'
+
+
+def test_the_published_rules_of_fineweb2_stay_available():
+  fineweb2 = PRESETS['fineweb2']
+  published = {
+    'min_words': 50,
+    'max_words': 100_000,
+    'min_mean_word': 1,
+    'max_mean_word': 5,
+    'min_alpha_words': 0.735,
+    'min_stop_words': 2,
+    'min_line_ends': 0.106,
+    'max_dup_line_characters': 0.1,
+    'max_new_lines': 0.178,
+    'max_dup_lines': 0.287,
+    'max_top_2gram': 0.256,
+    'max_dup_10gram': 0.127,
+  }
+  assert published.items() <= fineweb2.items() and fineweb2['code'] == 0
+  on = rules.names(tuple(fineweb2), fineweb2['off'])
+  assert on.isdisjoint({'min_han', 'max_mojibake', 'max_top_word', 'min_characters'})
+  assert rules.broken(PROSE, fineweb2) is None
+
+
+@pytest.mark.parametrize('line', ['他说：“走吧。”', '（完。）', '「真的？」', "'yes.'", '走吧。'])
+def test_a_line_may_end_in_a_closing_mark(line):
+  assert rules._lines(line)['line_ends'] == 1
+
+
+@pytest.mark.parametrize('line', ['目录（第一页）', '“首页”', '关于我们'])
+def test_a_closing_mark_alone_ends_no_sentence(line):
+  assert rules._lines(line)['line_ends'] == 0
+
+
+def test_mojibake_that_is_quoted_is_spoken_of():
+  assert rules._marks('“锟斤拷”和「烫烫烫」是怎么来的？')['mojibake'] == 0
+  assert rules._marks('锟斤拷烫烫烫')['mojibake'] == 1
 
 
 def test_text_in_the_wrong_charset_is_dropped_whichever_it_was():

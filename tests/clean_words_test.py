@@ -114,6 +114,12 @@ def test_ngrams_of_random_word_numbers_equal_plain_loops():
         assert shares[f'dup_{n}gram'] == pytest.approx(wanted), (size, kinds, n)
 
 
+def test_the_top_word_is_chinese_and_no_long_name():
+  text = '中华人民共和国 中华人民共和国 university university 天气'
+  assert '中华人民共和国' in words.index(text)[0]
+  assert words.count(text, *words.index(text))['top_word'] == pytest.approx(2 / 36)
+
+
 def test_counts_equal_plain_loops():
   stop = set('的年在月是和日了於·為有被人中为他與後也而由')
   for text in texts(200, seed=1):
@@ -123,6 +129,7 @@ def test_counts_equal_plain_loops():
       assert set(counts.values()) == {0}
       continue
     n, real = len(listed), [w for w in listed if any(c.isalnum() for c in w)]
+    chinese = [w for w in listed if 2 <= len(w) <= 4 and all('一' <= c <= '鿿' for c in w)]
     assert counts == pytest.approx(
       {
         'words': len(real),
@@ -133,6 +140,7 @@ def test_counts_equal_plain_loops():
         'stop_words': len(stop & set(listed)),
         'new_lines': text.count('\n') / n,
         'entropy': -sum(c / n * math.log(c / n) for c in Counter(listed).values()),
+        'top_word': max((listed.count(w) * len(w) for w in chinese), default=0) / sum(map(len, listed)),
       }
     )
 

@@ -37,6 +37,23 @@ def test_damage_names_the_file(tmp_path):
     list(shards.read(made['path']))
 
 
+def test_a_file_cut_at_any_byte_is_named(tmp_path):
+  whole = shards.write(str(tmp_path / 'a'), ROWS[:9])
+  shelf = shards.write_shelf(str(tmp_path / 'b'), {('documents', 'train', 0): ROWS[:9]})
+  for path, read in (
+    (tmp_path / 'a', lambda: shards.read(whole['path'])),
+    (tmp_path / 'b', lambda: shards.read_frames(shards.frames([shelf], 'documents'))),
+  ):
+    data = path.read_bytes()
+    for size in range(len(data)):
+      path.write_bytes(data[:size])
+      with pytest.raises(InputError, match=rf'/{path.name}: damaged .*remove this file and run again'):
+        list(read())
+    path.write_bytes(data)
+    assert list(read()) == ROWS[:9]
+  assert list(shards.read(shards.write(str(tmp_path / 'c'), [])['path'])) == []
+
+
 def test_a_write_that_fails_leaves_nothing_under_the_name(tmp_path):
   def rows():
     yield ROWS[0]

@@ -55,6 +55,29 @@ def test_a_vocabulary_that_does_not_fit_is_named(tmp_path, vocab_size):
     tokenizer.train(['今天天气很好'] * 9, str(tmp_path / 'tokenizer.model'), vocab_size)
 
 
+@pytest.mark.parametrize('texts', [[], [''], ['\n\n']])
+def test_no_text_is_told(tmp_path, texts):
+  with pytest.raises(InputError, match='tokenizer: there is no text to learn from'):
+    tokenizer.train(texts, str(tmp_path / 'tokenizer.model'), 300)
+  assert not (tmp_path / 'tokenizer.model').exists()
+
+
+def test_a_full_disk_is_no_fault_of_the_vocabulary(tmp_path):
+  (tmp_path / 'tokenizer.model.tmp').symlink_to('/dev/full')
+  texts = [''.join(chr(0x4E00 + 7 * i + j) for j in range(99)) for i in range(99)]
+  with pytest.raises(OSError, match='No space left on device'):
+    tokenizer.train(texts, str(tmp_path / 'tokenizer.model'), 1_200, 1.0)
+  assert not (tmp_path / 'tokenizer.model').exists()
+
+
+def test_a_line_of_any_length_is_learnt_from(tmp_path):
+  """SentencePiece passes over lines above a limit, and says nothing."""
+  path = str(tmp_path / 'tokenizer.model')
+  tokenizer.train(['天地玄黄宇宙洪荒' * 5_000 + '鑫淼焱'], path, 280, 1.0)
+  spm = tokenizer.load(path)
+  assert not any(map(spm.is_byte, tokenizer.encode(spm, '鑫淼焱')))
+
+
 def test_what_is_no_tokenizer_is_named(tmp_path):
   with pytest.raises(InputError, match='no tokenizer here'):
     tokenizer.load(str(tmp_path / 'tokenizer.model'))

@@ -1,8 +1,8 @@
 """What in a document one may not want: labels by word lists and classifiers, and bounds on them.
 
 Labels are kept with the document ({'gambling': .9, …, 'quality': .7}: shares of its text, a probability).
-By default web pages and news are judged, and only what is clearly of a kind is dropped. Lists and classifiers
-are data: `zhlm/lists` is small and replaceable, the quality model is made by launch.classify.
+By default web pages and news are judged, and only what is clearly of a kind is dropped. Lists and
+classifiers are data: `zhlm/lists` is small and replaceable, the quality model is made by launch.classify.
 """
 
 import functools
@@ -22,9 +22,9 @@ def _model(path):
 def judged(stream, settings):
   """Yields the (item, broken) of `stream` in order, documents of `settings['presets']` with `labels`.
 
-  settings: dict with the fields of `config.labels`. `broken` becomes ('max_LABEL', share) or ('min_quality',
-  probability) for what is beyond the bounds. Raises InputError for lists or a model that cannot be read,
-  and for bounds on what is no label.
+  settings: dict with the fields of `config.labels`. `broken` becomes ('max_LABEL', share) or
+  ('min_quality', probability) for what is beyond the bounds. Raises InputError for lists or a model that
+  cannot be read, and for bounds on what is no label.
   """
   presets, bounds = settings['presets'].split(), _bounds(settings)
   if settings['min_quality'] and not settings['quality_model']:
@@ -64,7 +64,7 @@ def _batch(held, presets, bounds, settings):
   found = dict(zip(chosen, _labels(texts, bounds, settings), strict=True))
   for i, (item, broken) in enumerate(held):
     if i in found:
-      shown = {name: round(share, 3) for name, share in found[i].items() if share >= 0.005}
+      shown = {k: round(share, 3) for k, share in found[i].items() if share >= 0.005 or k == 'quality'}
       item, broken = {**item, 'labels': shown}, _broken(found[i], bounds, settings)
     yield item, broken
 
@@ -73,9 +73,9 @@ def _labels(texts, bounds, settings):
   if not texts:
     return []
   found = [dict(labels) for labels in lists.labels(texts, _folder(settings))]
-  if unknown := sorted(set(bounds) - set(found[0])):
-    known = ', '.join(found[0]) or 'none'
-    raise InputError(f'labels.bounds: no label {", ".join(unknown)}; the labels are {known}')
+  unknown = sorted(set(bounds) - set(found[0]))
+  if unknown and not settings['lists']:  # a folder of one's own need not have all that the default bounds
+    raise InputError(f'labels.bounds: no label {", ".join(unknown)}; the labels are {", ".join(found[0])}')
   if settings['quality_model']:
     for labels, quality in zip(found, linear.scores(texts, _model(settings['quality_model'])), strict=True):
       labels['quality'] = float(quality)

@@ -198,7 +198,9 @@ def labels(texts, folder=SHIPPED):
   ends = np.cumsum(sizes)
   odds = {label: np.full(len(sizes), math.log(_PRIOR / (1 - _PRIOR))) for label in words.labels}
   if models and passages:
-    made = linear.batches(passages, next(iter(models.values())).settings)
+    # Not the ends of lines: the model knows these as the ends of short sentences, and verse as abuse.
+    flat = [passage.replace('\n', ' ') for passage in passages]
+    made = linear.batches(flat, next(iter(models.values())).settings)
     told = np.concatenate([list(linear.log_odds(batch, *models.values())) for batch in made], axis=1)
     odds |= dict(zip(models, told, strict=True))
   begins = np.cumsum([0, *map(len, texts)])

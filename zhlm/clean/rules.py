@@ -1,8 +1,9 @@
 """A text measured, and held against rules: `min_x` and `max_x` bound the measure `x`, nothing else does.
 
 A preset of `configs/rules.py` as a plain dict gives the bounds; `off` in it names the rules to leave out.
-Measures come in groups by cost, and a text that breaks a rule is measured no further. Lines, words and
-repetition are defined as in datatrove (FineWeb-2), so that its published thresholds mean the same here.
+Measures come in groups by cost, and a text that breaks a rule is measured no further; but a page of code is
+judged by the rest of its lines. Lines, words and repetition are defined as in datatrove (FineWeb-2), so
+that its published thresholds mean the same here; only, a sentence may end in a quotation or bracket.
 """
 
 import functools
@@ -24,7 +25,7 @@ _AFTER = ''.join(
   for next_one in range(0xE3, 0xEA)
 )
 _MOJIBAKE = re.compile(
-  f'\ufffd|锟斤拷|烫{{3,}}|屯{{3,}}|[锛銆鈥][{_AFTER}]|[ÃÂ][¡-¿]|'
+  f'\ufffd|(?<![“「『])(?:锟斤拷|烫{{3,}}|屯{{3,}})|[锛銆鈥][{_AFTER}]|[ÃÂ][¡-¿]|'
   '(?:[Â-ô][¡-¿ŒœŠšŸŽžƒˆ˜–—‘’‚“”„†‡•…‰‹›€™]{1,2}){2,}'
 )
 _MOJIBAKE_SIGN = re.compile('[\ufffd锟烫屯锛銆鈥Â-ô]')
@@ -60,10 +61,10 @@ def _explains_code(text, rules):
   """Whether `rules['code']` of the text or more is code, and what is left without it breaks no rule."""
   if not rules['code'] or len(text) > rules['max_characters'] or code_share(text) < rules['code']:
     return False
-  # How much text there is, the page as a whole says; but for a few words that explain nothing.
+  # How much text there is, the page as a whole says; but a few words explain nothing.
   rest = {**rules, 'off': f'{rules["off"]} min_characters min_words'}
-  prose = without_code(text)
-  return len(prose) >= _EXPLAINED and len(text) >= rules['min_characters'] and not any(_breaches(prose, rest))
+  prose = without_code(text) if len(text) >= rules['min_characters'] else ''
+  return len(prose) >= _EXPLAINED and not any(_breaches(prose, rest))
 
 
 def _breaches(text, rules):

@@ -8,6 +8,7 @@ import collections
 import functools
 import itertools
 import math
+import re
 
 import numpy as np
 
@@ -56,11 +57,18 @@ def found(text, lexicon):
   return ''
 
 
-_COUNTS = ('words', 'mean_word', 'hashes', 'ellipses', 'alpha_words', 'stop_words', 'new_lines', 'entropy')
+_COUNTS = (
+  *('words', 'mean_word', 'hashes', 'ellipses', 'alpha_words', 'stop_words', 'new_lines', 'entropy'),
+  'top_word',
+)
+_HAN_WORD = re.compile('[\u3400-\u9fff]{2,4}')  # longer ones are names, and law repeats those
 
 
 def count(text, distinct, ids):
-  """What Gopher's quality rules, FineWeb's list rule and MAP-CC's entropy measure; {name: number}."""
+  """What Gopher's quality rules, FineWeb's list rule and MAP-CC's entropy measure; {name: number}.
+
+  top_word is ours: the share of characters in the most frequent Chinese word of two to four characters.
+  """
   n = len(ids)
   if not n:
     return dict.fromkeys(_COUNTS, 0)
@@ -69,15 +77,19 @@ def count(text, distinct, ids):
   sizes = np.fromiter(map(len, distinct), np.int64, len(distinct))
   real = int(times[kinds > 0].sum())  # words that are not symbols
   some = times[times > 0]
+  lengths = times * sizes
+  often = (int(i) for i in np.argsort(-lengths, kind='stable') if _HAN_WORD.fullmatch(distinct[i]))
+  top = next(often, None)
   return {
     'words': real,
-    'mean_word': int((times * sizes)[kinds > 0].sum()) / max(real, 1),
+    'mean_word': int(lengths[kinds > 0].sum()) / max(real, 1),
     'hashes': text.count('#') / n,
     'ellipses': (text.count('...') + text.count('…')) / n,
     'alpha_words': int(times[kinds == 2].sum()) / n,
     'stop_words': len(STOP_WORDS.intersection(distinct)),
     'new_lines': text.count('\n') / n,
     'entropy': math.log(n) - float(some @ np.log(some)) / n,
+    'top_word': 0.0 if top is None else int(lengths[top]) / int(lengths.sum()),
   }
 
 

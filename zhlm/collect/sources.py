@@ -195,7 +195,7 @@ def _source(folder, name, table, described, preset):
   if 'query' in table and kind != 'sqlite':
     raise InputError(f'{described}: query: is for SQLite; {path} is {kind}')
   try:
-    name.encode()
+    path.encode()
   except UnicodeEncodeError:
     raise InputError(f'{path!r}: the name is not UTF-8; rename it, e.g. with convmv') from None
   preset = table.get('preset', preset or FORMATS[kind][0])

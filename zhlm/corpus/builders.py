@@ -42,7 +42,9 @@ def example(line):
 
 def build(workdir, data_dir, beam_options=''):
   """Builds the documents of a workdir under `data_dir`, on Beam when its options are given, and returns the
-  builder. What `tfds build` does, whose command line needs TensorFlow."""
+  builder. What `tfds build` does, whose command line needs TensorFlow.
+
+  Raises InputError for a workdir that is not prepared, and without Beam for a split above 1,000 MiB."""
   settings = {'manual_dir': workdir, 'register_checksums': False}
   if beam_options:
     from zhlm.corpus import beam
@@ -52,5 +54,10 @@ def build(workdir, data_dir, beam_options=''):
   else:
     from zhlm.corpus.zhlm_documents import ZhlmDocuments as kind
   builder = kind(data_dir=data_dir, file_format='array_record')
-  builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+  try:
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+  except ModuleNotFoundError as error:
+    if error.name != 'tensorflow':
+      raise
+    raise InputError('a split above 1,000 MiB: give beam_options=--runner=FnApiRunner') from None
   return builder

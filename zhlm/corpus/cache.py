@@ -79,7 +79,7 @@ def run(work, step, function, tasks, spread, meter):
     Path(markers[name]).unlink(missing_ok=True)
   meter.begin(step, len(names), [found[name] for name in names if found[name]])
   start = time.time()
-  for index, answer in spread(function, [(folder, name, tasks[name][1]) for name in todo]):
+  for index, answer in _told(step, spread(function, [(folder, name, tasks[name][1]) for name in todo])):
     (result, outputs), seconds, peak = answer
     name = todo[index]
     marker = {
@@ -95,6 +95,14 @@ def run(work, step, function, tasks, spread, meter):
   _tidy(folder, found)
   meter.end(time.time() - start, len(todo))
   return [found[name]['result'] for name in names]
+
+
+def _told(step, answers):
+  """The answers; an error of the disk, which names no file, says at least in which step it came."""
+  try:
+    yield from answers
+  except OSError as error:
+    raise OSError(f'{step}: {error}: what was done is kept; run again to go on') from error
 
 
 def _tidy(folder, found):

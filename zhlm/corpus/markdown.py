@@ -55,7 +55,8 @@ def _rules_part(whole):
   for about in whole['sources'].values():
     total.update(about['dropped'])
   rows, gone = [], 0
-  for rule, count in total.most_common():
+  bad = [('bad_record', whole['notes']['bad_record'])] if 'bad_record' in whole['notes'] else []
+  for rule, count in [*bad, *total.most_common()]:
     gone += count
     shown = '　'.join(_line(row) for row in whole['rejected'][rule]) if rule in whole['rejected'] else ''
     rows.append((rule, count, _share(count, everything), _share(gone, everything), shown))

@@ -5,6 +5,7 @@ corpus, the reasons why not, and the document that it copies. Positive is what s
 """
 
 import collections
+import hashlib
 import json
 import os
 import tempfile
@@ -13,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zhlm.clean import document, lists, rules
+from zhlm.clean import document, labels, lists, rules
 from zhlm.corpus import dedup, hashing
 from zhlm.errors import InputError
 
 FIELDS = ('id', 'class', 'preset', 'keep', 'why', 'text')
-LABEL = 0.5  # the share of a text from which a label of zhlm/lists counts as said of it here
+LABEL = 0.3  # the share of a text from which a label of zhlm/lists counts as said of it here
 
 
 class Verdict(NamedTuple):
@@ -51,30 +52,48 @@ def read(folder):
   return out
 
 
-def verdicts(labelled, presets):
-  """[Verdict]: the documents cleaned by their presets, and the copies among those that stay left out."""
+def half(doc):
+  """'tune' or 'report', by the hash of the id (a copy goes with its original).
+
+  Bounds are chosen by what they do to the first half; the second says what they are worth.
+  """
+  name = doc.get('of', doc['id'])
+  return ('tune', 'report')[hashlib.sha256(name.encode()).digest()[0] % 2]
+
+
+def verdicts(labelled, presets, settings):
+  """[Verdict]: the documents cleaned by their presets, judged by labels, and of copies one left out.
+
+  settings: dict with the fields of `config.labels`.
+  """
   cleaned = []
   for doc in labelled:
     if doc['preset'] not in presets:
       raise InputError(
         f'{doc["id"]}: no preset {doc["preset"]}; the presets are {", ".join(sorted(presets))}'
       )
-    item = {'id': doc['id'], 'kind': 'document', 'source': 'labelled', 'text': doc['text']}
+    item = {'kind': 'document', 'source': 'labelled'} | {k: doc[k] for k in ('id', 'preset', 'text')}
     cleaned.append(document.clean(item, presets[doc['preset']]))
-  dropped = {item['id']: found[0] if found else '' for item, found in cleaned}
-  dropped |= _copies([item for item, found in cleaned if not found])
+  # All are judged, so that a label's worth is known of what a rule drops, too.
+  told = labels.judged([(item, None) for item, _ in cleaned], settings)
+  judged = [dict([found] if found else []) for _, found in told]
+  dropped = {
+    item['id']: found[0] if found else next(iter(told), '')
+    for (item, found), told in zip(cleaned, judged, strict=True)
+  }
+  dropped |= _copies([item for item, _ in cleaned if not dropped[item['id']]])
   keep = _wishes(labelled, dropped)
-  said = lists.labels([item['text'] for item, _ in cleaned])
+  said = lists.labels([item['text'] for item, _ in cleaned], settings['lists'] or lists.SHIPPED)
   return [
     Verdict(
       doc,
       item['text'],
-      rules.all_broken(item['text'], presets[doc['preset']]),
+      rules.all_broken(item['text'], presets[doc['preset']]) | told,
       dropped[doc['id']],
       keep[doc['id']],
-      labels,
+      shares,
     )
-    for doc, (item, _), labels in zip(labelled, cleaned, said, strict=True)
+    for doc, (item, _), told, shares in zip(labelled, cleaned, judged, said, strict=True)
   ]
 
 
@@ -167,8 +186,8 @@ def _labels(found, bad):
   return {name: _scores([v for v in found if v.labels[name] >= LABEL], bad) for name in names}
 
 
-def markdown(measured):
-  """The measurements as Markdown tables."""
+def markdown(measured, rules=True):
+  """The measurements as Markdown tables; those of rules and labels only if wanted."""
   whole = measured['whole']
   out = [
     f'Dropped {whole["fires"]}, of which {whole["bad"]} should be: **precision {whole["precision"]:.3f}, '
@@ -185,13 +204,17 @@ def markdown(measured):
   for name, row in measured['reasons'].items():
     by = ', '.join(f'{rule} {count}' for rule, count in row['by'].items())
     out.append(f'| {name} | {row["documents"]} | {row["dropped"]} | {row["recall"]:.2f} | {by} |')
-  head = '| fires | bad | precision | recall |'
+  return '\n'.join(out + (_of_rules(measured) if rules else [])) + '\n'
+
+
+def _of_rules(measured):
+  head, out = '| fires | bad | precision | recall |', []
   out += ['', f'| rule {head} alone: good lost | alone: bad dropped |', '|---|---|---|---|---|---|---|']
   for name, row in measured['rules'].items():
     out.append(f'| {name} {_cells(row)} {row["only_good"]} | {row["only_bad"]} |')
   out += ['', f'| label ≥ {LABEL} {head}', '|---|---|---|---|---|']
   out += [f'| {name} {_cells(row)}' for name, row in measured['labels'].items()]
-  return '\n'.join(out) + '\n'
+  return out
 
 
 def _cells(row):

@@ -51,7 +51,11 @@ def train(texts, path, vocab_size, coverage=0.9995, threads=2):
         minloglevel=2,
       )
     except (RuntimeError, OSError) as error:
+      if isinstance(error, OSError) and error.errno:  # of the disk; SentencePiece's own have none
+        raise
       reason = str(error).strip().split('\n')[-1]
+      if 'sentences_.empty' in reason:
+        raise InputError('tokenizer: there is no text to learn from') from None
       raise InputError(
         f'tokenizer: vocab_size={vocab_size} does not fit this text ({reason}): '
         'choose another vocab_size, or a smaller character_coverage'
