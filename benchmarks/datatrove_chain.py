@@ -3,9 +3,9 @@
   .venv/datatrove/bin/python benchmarks/datatrove_chain.py ITEMS.jsonl BOUNDS.json
 
 Reads one mode a line from standard input and answers with a line of JSON: the CPU-seconds of every block
-and how many documents passed them all. Mode `fineweb2`: the bounds of BOUNDS.json (that preset
-of configs/rules.py), and a document that a block drops goes no further. Mode `every`: no document is dropped,
-so that every check looks at every document. Documents go through the blocks one by one, as in a datatrove
+and how many documents passed them all. Mode `fineweb2`: the bounds of BOUNDS.json (that preset of
+configs/rules.py), and a document that a block drops goes no further. Mode `every`: none is dropped, so that
+every check looks at every document. Documents go through the blocks one by one, as in a datatrove
 pipeline, whose filters then share one segmentation (datatrove keeps the last five). Nothing is read or
 written by datatrove itself, and models are loaded before the clock runs.
 """

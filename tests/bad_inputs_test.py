@@ -1,4 +1,6 @@
-"""What is wrong with an input, a disk or a process is told by name, and never taken for finished."""
+"""What is wrong with an input, a disk or a process is told by name, and never taken for finished.
+
+Longer than most files: one place to look for the whole chain's bad inputs."""
 
 import gzip
 import itertools

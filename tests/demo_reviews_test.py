@@ -5,8 +5,8 @@ import random
 import pytest
 
 from configs.data import get_config
-from zhlm.demo import reviews, words
 from zhlm.data.draw import split_of
+from zhlm.demo import reviews, words
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 [[source]]                    the first that matches a file decides; what none matches is read by its ending
 files = 'law/*.jsonl.xz'      a glob below the folder (** for folders in folders)
-name = 'law'                  in reports and ids; else the first folder, or the file's name (a page's folder's)
+name = 'law'                  in reports and ids; else the first folder, or the file (pages: the folder)
 preset = 'news'               which rules clean its documents: web wiki manual news book …
 licence = 'CC0-1.0'           of rows that do not name their own
 format = 'jsonl'              where the ending does not tell
