@@ -1,5 +1,5 @@
-"""Programs: flags in, library calls, one-line errors out. Read in order: prepare, train, evaluate, generate,
-sweep, report (crawl, classify and export stand beside prepare); `everything.sh` runs the whole story."""
+"""Programs: flags in, library calls, one-line errors out. Read in order: prepare, train, evaluate,
+generate, sweep, report; beside prepare stand crawl, classify, export; `everything.sh` runs the story."""
 
 import contextlib
 import ctypes
