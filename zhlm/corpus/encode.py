@@ -4,20 +4,18 @@ import numpy as np
 
 from zhlm.data import chat, tokenizer
 
-PIECE = 8_192  # tokens that a record of a document predicts at most
 
-
-def pretrain(spm, row, _):
+def pretrain(spm, row, limit):
   """A document between two `<|endoftext|>`, in pieces; the first has the sizes that bits a byte need.
 
-  A record is decoded whole whatever is read of it, so a book is many: each begins with the last token of
-  the one before, so that every token is the target of exactly one.
+  A record is decoded whole whatever is read of it, so a book is many records of at most `limit` targets:
+  each begins with the last token of the one before, so that every token is the target of exactly one.
   """
   end, text = chat.end_of_text(spm), row['text']
   tokens = np.array([end, *tokenizer.encode(spm, text), end], np.int32)
   sizes = {'characters': len(text), 'bytes': len(text.encode())}
-  for start in range(0, len(tokens) - 1, PIECE):
-    yield {'tokens': tokens[start : start + PIECE + 1], **sizes}
+  for start in range(0, len(tokens) - 1, limit):
+    yield {'tokens': tokens[start : start + limit + 1], **sizes}
     sizes = {'characters': 0, 'bytes': 0}
 
 

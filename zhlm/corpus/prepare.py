@@ -195,7 +195,7 @@ def _written(job, shelves, characters):
   task['tests'] = {t: shelf.frames(shelves, t, 'test') for t in ('documents', 'conversations')}
   learned = _once(job, 'tokenizer', write.train_tokenizer, [contents, settings], task)
 
-  settings = {k: job.plain[k] for k in ('max_tokens', 'seed')}
+  settings = {k: job.plain[k] for k in ('max_tokens', 'document_tokens', 'seed')}
   tables = {table for s in shelves for table, *_ in s['index']} - {'items'}
   # A source without prompts of its own lends those of its conversations and preferences.
   tables -= {'lent'} if 'prompts' in tables else set()

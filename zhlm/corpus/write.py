@@ -103,11 +103,12 @@ def write(call):
     return {**result, 'kept': len(rows), 'dropped': {}}, outputs
   spm, make = tokenizer.load(task['tokenizer']), encode.STAGES[task['stage']][1]
   path, too_long = os.path.join(folder, f'{name}.array_record'), 0
+  limit = task['document_tokens' if task['stage'] == 'pretrain' else 'max_tokens']
 
   def examples():
     nonlocal too_long
     for row in rows:
-      made = list(make(spm, row, task['max_tokens']))
+      made = list(make(spm, row, limit))
       too_long += not made
       yield from made
 
