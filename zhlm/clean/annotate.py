@@ -9,18 +9,11 @@ import os
 import re
 from collections import Counter
 
+from zhlm.clean import words as cutter
 from zhlm.errors import InputError
 
 _SURROGATE = re.compile('([\ud800-\udfff]+)')  # what the segmenter, written in Rust, cannot take
 _MOST = 100_000  # characters segmented at once: memory, on a text of one line of 20 MB
-
-
-def _rjieba():
-  try:
-    import rjieba
-  except ImportError:
-    raise InputError('annotation needs rjieba: pip install rjieba') from None
-  return rjieba
 
 
 def annotate(text, stop):
@@ -29,7 +22,7 @@ def annotate(text, stop):
   Parts of speech are jieba's (n noun, v verb, a adjective, …, x what is no word); `stop` is a set of words
   in lower case, as zhlm.clean.lists.words reads them from a file.
   """
-  tag, pairs = _rjieba().tag, []
+  tag, pairs = cutter.segmenter().tag, []
   for part in _SURROGATE.split(text) if _SURROGATE.search(text) else [text]:
     if part and _SURROGATE.match(part):
       pairs.append((part, 'x'))
@@ -57,7 +50,7 @@ def statistics(annotated):
   `words` lists those that the segmenter's dictionary has, so no numbers and no punctuation: memory stays
   bounded however large the corpus.
   """
-  known = _rjieba().has_word
+  known = cutter.segmenter().has_word
   total, lengths, tags, listed = Counter(), Counter(), Counter(), Counter()
   for words, pos, flags in annotated:
     total.update(documents=1, words=len(words), stop=sum(flags), characters=sum(map(len, words)))

@@ -22,14 +22,15 @@ TOP, DUPLICATE = (2, 3, 4), (5, 6, 7, 8, 9, 10)  # the n of Gopher's n-gram rule
 def index(text):
   """(distinct words, ids): the words of a text in order, without blanks, as indices into the distinct."""
   number = collections.defaultdict(itertools.count().__next__)
-  tokens = _rjieba().cut(text)
+  tokens = segmenter().cut(text)
   ids = np.fromiter(map(number.__getitem__, tokens), np.int64, len(tokens))
   distinct = list(number)
   blank = np.fromiter(map(str.isspace, distinct), bool, len(distinct))
   return distinct, ids[~blank[ids]] if blank.any() else ids
 
 
-def _rjieba():
+def segmenter():
+  """The rjieba module. Raises InputError when it is missing."""
   try:
     import rjieba
   except ImportError:
@@ -47,7 +48,7 @@ def found(text, lexicon):
     return ''
   borders = np.zeros(len(text) + 1, bool)
   borders[0] = True
-  borders[np.cumsum(list(map(len, _rjieba().cut(text, False))))] = True
+  borders[np.cumsum(list(map(len, segmenter().cut(text, False))))] = True
   for word in hits:
     start = text.find(word)
     while start >= 0:
