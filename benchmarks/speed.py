@@ -197,7 +197,7 @@ def tokens(found, folder):
   seconds = cpu(lambda: [tokenizer.encode(spm, text) for text in texts])
   count = sum(len(tokenizer.encode(spm, text)) for text in texts)
   yield 'tokenise', material.size(texts) / seconds, f'{count / seconds / 1e6:.2f} M tokens/CPU-s'
-  examples = (example for item in some for example in encode.pretrain(spm, item, 0))
+  examples = (example for item in some for example in encode.pretrain(spm, item, 2_048))
   shard = records.write_shard(os.path.join(folder, 'bench.array_record'), 'pretrain', examples)
   written = os.path.join(folder, 'pretrain')
   records.write_dataset(written, 'pretrain', {'train': [shard]})

@@ -103,8 +103,10 @@ def _source(found, folder, megabytes):
 
 def two_processes(found, folder, pairs=2):
   """Wall-clock time of one process over that of two, in turns; noise unless the machine is idle."""
-  source, ratios = _source(found, folder, 20), {'two_maps': [], 'two': []}
-  fields = {'vocab_size': 16_000, 'shard_characters': 500_000, 'shard_records': 200}
+  # All there is: a worker starts and loads its dictionaries in about a second, whatever it has to do.
+  most = int(material.size(item['text'] for item in found.items))
+  source, ratios = _source(found, folder, most), {'two_maps': [], 'two': []}
+  fields = {'vocab_size': 16_000, 'shard_characters': 500_000, 'shard_records': 100}
   loads, cpu = [], {}
   for i in range(pairs):
     seconds = {}

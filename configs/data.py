@@ -60,7 +60,7 @@ def get_config(arg='source=demo'):
 
   config.vocab_size = 6_400  # BPE pieces; the demo holds about 4,900 characters, so 5,200 at least
   config.character_coverage = 0.9995  # share of characters with a piece; the rest becomes bytes
-  config.tokenizer_characters = 10_000_000  # learnt from so many at most: 0.6 GB of memory
+  config.tokenizer_characters = 8_000_000  # learnt from so many at most: 0.5 GB of memory
   config.document_tokens = 8_192  # a longer document becomes several records: no row of training is longer
   config.max_tokens = 128  # SFT and reward sequences above this are dropped, and counted
   config.shard_records = 50_000  # records a file; a file is 64 KiB at least, so not too few

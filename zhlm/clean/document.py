@@ -23,8 +23,9 @@ def clean(item, preset):
   new = _each(normalise, item)
   new['script'] = script.script(new['text'])
   if preset['private']:
-    counts = private.mask(new['text'])[1]
-    new = _each(lambda text: private.mask(text)[0], new)
+    text, counts = private.mask(new['text'])  # once, for it is the longest
+    rest = {k: v for k, v in new.items() if k != 'text'}
+    new = {**_each(lambda value: private.mask(value)[0], rest), 'text': text}
     if counts:
       new['private'] = counts
   if preset['convert']:

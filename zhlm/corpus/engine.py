@@ -22,9 +22,17 @@ def measured(call):
   function, task = call
   start = time.process_time()
   result = function(task)
-  unit = 1 if sys.platform == 'darwin' else 1024
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-  return result, time.process_time() - start, peak
+  return result, time.process_time() - start, peak()
+
+
+def peak():
+  """Bytes of memory that this process held at most. (ru_maxrss of a spawned one begins at its parent's.)"""
+  try:
+    with open('/proc/self/status', encoding='ascii') as file:
+      return next(int(line.split()[1]) * 1024 for line in file if line.startswith('VmHWM'))
+  except (OSError, StopIteration):
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def here(function, tasks):
