@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 import re
+import sys
 
 import numpy as np
 
@@ -74,8 +75,9 @@ def count(text, distinct, ids):
   if not n:
     return dict.fromkeys(_COUNTS, 0)
   times = np.bincount(ids, minlength=len(distinct))
-  kinds = np.fromiter(map(_kind, distinct), np.int8, len(distinct))
   sizes = np.fromiter(map(len, distinct), np.int64, len(distinct))
+  codes = np.frombuffer(''.join(distinct).encode('utf-32-le', 'surrogatepass'), '<u4')
+  kinds = np.maximum.reduceat(_kinds()[codes], np.cumsum(sizes) - sizes)
   real = int(times[kinds > 0].sum())  # words that are not symbols
   some = times[times > 0]
   lengths = times * sizes
@@ -94,12 +96,12 @@ def count(text, distinct, ids):
   }
 
 
-@functools.lru_cache(1 << 18)
-def _kind(word):
-  """2 for a word with a letter (a Chinese character is one), 1 with a digit, 0 for symbols."""
-  if word.isalpha() or any(map(str.isalpha, word)):
-    return 2
-  return 1 if any(map(str.isalnum, word)) else 0
+@functools.cache
+def _kinds():
+  """int8 of every code point: 2 for a letter (a Chinese character is one), 1 for a digit, 0 for a sign; a
+  word is what the best of its characters is."""
+  every = map(chr, range(sys.maxunicode + 1))
+  return np.fromiter((2 if c.isalpha() else c.isalnum() for c in every), np.int8, sys.maxunicode + 1)
 
 
 _REPEATS = [f'top_{n}gram' for n in TOP] + [f'dup_{n}gram' for n in DUPLICATE]
