@@ -228,3 +228,9 @@ def test_web_pages_and_archives_are_items_with_html(tmp_path):
   assert (first['html'], second['html']) == (page, page)
   assert [first['id'], first['source'], first['preset']] == ['web/web/0.html:00000001', 'web', 'web']
   assert bad == Bad(f'{tmp_path}/web/2.html', 'the file is empty')
+
+
+def test_a_preset_that_is_none_is_named_with_the_choices(tmp_path):
+  (tmp_path / 'a.txt').write_text('好')
+  with pytest.raises(InputError, match='preset=blog: none of web, wiki'):
+    sources.find(str(tmp_path), preset='blog')

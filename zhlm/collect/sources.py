@@ -41,7 +41,7 @@ FORMATS = {
 }
 _ENDINGS = {ending: name for name, (_, endings) in FORMATS.items() for ending in endings}
 _VALID = f'{" ".join(_ENDINGS)} (or these with {" ".join(files.PACKED)})'
-PRESETS = ('web', 'wiki', 'manual', 'news', 'book', 'poem', 'chat', 'plain')
+PRESETS = ('web', 'wiki', 'manual', 'news', 'book', 'poem', 'chat', 'plain', 'fineweb2')
 KINDS = ('document', 'conversation', 'preference', 'prompt')
 _ONE_BY_ONE = ('parquet', 'sqlite', 'epub')  # read at any place, so not through a decompressor
 _ABOUT = ('readme', 'license', 'licence', 'copying')  # files about a folder, not of it
@@ -77,6 +77,8 @@ def find(path, described='', preset=''):
   for documents that it does not describe ('': as their format suggests). Raises InputError naming file,
   key and choices.
   """
+  if preset and preset not in PRESETS:
+    raise InputError(f'preset={preset}: none of {", ".join(PRESETS)}')
   path = os.path.abspath(os.path.expanduser(path))
   folder = path if os.path.isdir(path) else os.path.dirname(path)
   if not os.path.exists(path):
