@@ -21,10 +21,13 @@ def pretrain(spm, row, limit):
 
 def sft(spm, row, limit):
   """A conversation, cut at the end of a turn if it is too long, and the mask of what the assistant says."""
-  messages = chat.cut(spm, row['messages'], limit)
-  if messages is not None:
+  tokens, mask = chat.encode_conversation(spm, row['messages'])
+  if len(tokens) > limit:
+    messages = chat.cut(spm, row['messages'], limit)
+    if messages is None:
+      return
     tokens, mask = chat.encode_conversation(spm, messages)
-    yield {'tokens': tokens, 'mask': mask, 'source': row['source']}
+  yield {'tokens': tokens, 'mask': mask, 'source': row['source']}
 
 
 def reward(spm, row, limit):

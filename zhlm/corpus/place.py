@@ -57,6 +57,8 @@ def sketch(call):
 def decide(docs, ids):
   """(reason, cluster, its size) of each id in `docs`, what `dedup.resolve` gives; reason -1: not there."""
   keys = np.array([hashing.key(i) for i in ids], np.uint64)
+  if not len(docs):  # every text was nothing but repeated lines
+    return np.full(len(keys), -1), keys, np.ones(len(keys), int)
   at = np.searchsorted(docs['key'], keys).clip(max=len(docs) - 1)
   there = docs['key'][at] == keys
   return np.where(there, docs['reason'][at], -1), docs['cluster'][at], docs['size'][at]
