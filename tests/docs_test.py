@@ -1,4 +1,4 @@
-"""What docs/ says in two languages: the same commands, links that lead somewhere, sizes that are counted."""
+"""What docs/ says in two languages: the same commands, links that lead somewhere, sizes as counted."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_the_table_of_sizes_counts_the_networks_as_they_are(name):
 
 
 def test_sizes_are_those_of_the_models_they_are_named_after():
-  """Published: Qwen3-0.6B 0.6 B, Qwen3-1.7B 1.7 B (embeddings included), Qwen3-30B-A3B 30.5 B, 3.3 B used."""
+  """Published, with embeddings: Qwen3-0.6B 0.6 B, 1.7B 1.7 B, 30B-A3B 30.5 B of which 3.3 B are used."""
   table = {line.split('`')[1]: line.split(' | ')[1:3] for line in list(sizes())[2:]}
   billions = {k: [round(int(n.replace(',', '')) / 1e9, 1) for n in v] for k, v in table.items()}
   assert billions['0.6b'][0] == 0.6 and billions['1.7b'][0] == 1.7 and billions['7b'][0] == 7.0
