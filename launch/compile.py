@@ -46,7 +46,7 @@ def main(_):
 
   from zhlm.plan import compiled, report, scaling
 
-  told, out = [], console.Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+  told, out = [], console.Console(width=None if sys.stdout.isatty() else 140, highlight=False)
   try:
     if _SCALING.value:
       told = scaling.on_paper(config, topology, [int(n) for n in _COMPILED.value])

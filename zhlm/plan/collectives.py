@@ -123,6 +123,7 @@ def read(module, mesh, slices=1):
         payload = hlo.size(body[one.operands[0]].shape)
         n = max(slices, 2)
         found.append(Collective(kind, (DCN,), payload * SENT[kind](n), times[name], source))
+        continue
       if kind not in KINDS or (name in inner and _skipped(body, one)):
         continue
       if kind == 'all-reduce' and name in inner and any(x.op == 'dynamic-slice' for x in body.values()):

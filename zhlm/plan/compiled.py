@@ -172,7 +172,7 @@ def advice(plan):
 
 
 def out_of_memory(message):
-  """(bytes needed, whether with arguments) from what XLA says when memory runs out; None for other errors."""
+  """(bytes needed, whether with arguments) from XLA's message when memory runs out; None for others."""
   if 'RESOURCE_EXHAUSTED' not in message:
     return None
   units = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}

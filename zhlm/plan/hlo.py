@@ -175,7 +175,7 @@ def _sliced(module, one, i, whole):
   users = [x for x in inside if names & set(x.operands) and x.name not in names]
   read = 0
   for x in users:
-    if x.op in ('dynamic-slice', 'gather') and x.operands[0] in names:
+    if x.op in ('slice', 'dynamic-slice', 'gather') and x.operands[0] in names:
       read += size(x.shape)
     elif not (x.op == 'dynamic-update-slice' and x.operands[0] in names):
       return whole
@@ -213,7 +213,7 @@ def traffic(module):
         reads = [n and _sliced(module, one, i, n) for i, n in enumerate(reads)]
       elif one.op.endswith('-start'):
         reads = []  # a start's result names its operands too
-      elif one.op in ('dynamic-slice', 'gather'):
+      elif one.op in ('slice', 'dynamic-slice', 'gather'):
         reads = [out, *reads[1:]]
       elif one.op in ('dynamic-update-slice', 'scatter'):
         part = size(body[one.operands[1]].shape, near=False) if one.operands[1] in body else out

@@ -38,7 +38,7 @@ def record(plan, name):
   config, topology = plan.config, plan.topology
   since = time.time()
   program, memory = compiled.compile(plan, name)
-  seconds = time.time() - since
+  took = time.time() - since
   text = program.as_text()
   module = hlo.parse(text)
   found = collectives.table(collectives.read(module, dict(plan.mesh.shape), topology.slices))
@@ -70,7 +70,7 @@ def record(plan, name):
     'traffic': hlo.traffic(module),
     'loops_unsure': unsure,
     'kernels': text.count('custom_call_target="tpu_custom_call"'),
-    'compile_seconds': seconds,
+    'compile_seconds': took,
   }
   if name == 'update':
     paper = scaling.sent(plan.boxed, config, plan.mesh.shape, tokens // T, T, topology.slices)
@@ -114,9 +114,12 @@ def gib(x):
   return f'{x / GIB:.2f} GiB' if x >= GIB / 100 else f'{x / 2**20:.2f} MiB'
 
 
-def milliseconds(x):
-  """Seconds as ms."""
-  return f'{1_000 * x:.1f} ms' if x >= 1e-4 else f'{1e6 * x:.1f} µs'
+def seconds(x):
+  """0.0123 -> '12.3 ms'."""
+  if x == 0:
+    return '–'
+  scale, unit = next((s, u) for s, u in ((1, 's'), (1e-3, 'ms'), (1e-6, 'µs')) if x >= s or s == 1e-6)
+  return f'{x / scale:.3g} {unit}' if x / scale < 100 else f'{x / scale:,.0f} {unit}'
 
 
 def over(axes):
@@ -148,11 +151,11 @@ def rows(told):
     put('model FLOPs', f'{quantity(told["model_flops"], "FLOP")} for {told["tokens"]:,} tokens')
   put('products with recomputation', quantity(told['executed_flops'], 'FLOP'))
   if 'best' in told:
-    put('arithmetic', milliseconds(told['compute']))
-    put('memory', f'{milliseconds(told["hbm"])} ({quantity(told["traffic"], "B")})')
-    for axes, seconds in told['network']:
-      put(f'network, {over(axes)}', milliseconds(seconds))
-    put('estimate: at best … at worst', f'{milliseconds(told["best"])} … {milliseconds(told["worst"])}')
+    put('arithmetic', seconds(told['compute']))
+    put('memory', f'{seconds(told["hbm"])} ({quantity(told["traffic"], "B")})')
+    for axes, x in told['network']:
+      put(f'network, {over(axes)}', seconds(x))
+    put('estimate: at best … at worst', f'{seconds(told["best"])} … {seconds(told["worst"])}')
     speed = [told['tokens'] / told[k] for k in ('worst', 'best')]
     put('tokens/s', f'{speed[0]:,.0f} … {speed[1]:,.0f}')
     if told['mfu']:
@@ -161,7 +164,7 @@ def rows(told):
 
 
 def sends(told):
-  """[(kind, axes, count, bytes, on paper)] as text; what is on paper stands on the first row of its axes."""
+  """[(kind, axes, count, bytes, bytes on paper)] as text, the last on the first row of its axes."""
   paper = {tuple(axes): n for axes, n in told['paper']}
   out = []
   for kind, axes, count, sent in told['collectives']:
@@ -183,38 +186,26 @@ def tables(told):
 
 def scaling_table(told):
   """The rich table of `scaling.on_paper`."""
-  grid = table.Table(
-    'chips',
-    'mesh',
-    'batch.B',
-    'state',
-    'products',
-    'memory',
-    'network',
-    'sent',
-    'compiled',
-    'step',
-    'tokens/s',
-    'MFU',
-  )
+  grid = table.Table()
+  names = ('chips', 'mesh', 'batch.B', 'state', 'products', 'network', 'sent', 'compiled', 'step', 'MFU')
+  for name in names:
+    grid.add_column(name, no_wrap=name != 'mesh')
   for row in told:
     mesh = ' × '.join(f'{a} {n}' for a, n in row['mesh'].items() if n > 1) or 'one'
-    slices = f' ({row["slices"]} slices)' if row['slices'] > 1 else ''
-    network = ', '.join(f'{over(axes)} {milliseconds(x)}' for axes, x in row['network'])
-    fits = '' if row['state'] < row['usable'] else ' !'
-    sent = sum(n for _, n in row['compiled']) if row['compiled'] is not None else None
+    slices = f'{row["slices"]} slices, ' if row['slices'] > 1 else ''
+    compiled_bytes = (
+      quantity(sum(n for _, n in row['compiled']), 'B') if row['compiled'] is not None else ''
+    )
     grid.add_row(
-      f'{row["devices"]}{slices}',
-      mesh,
-      str(row['B']),
-      gib(row['state']) + fits,
-      milliseconds(row['compute']),
-      milliseconds(row['hbm']),
-      network or '–',
+      f'{row["devices"]:,}',
+      slices + mesh,
+      f'{row["B"]:,}',
+      gib(row['state']) + (' !' if row['state'] > row['usable'] else ''),
+      seconds(row['compute']),
+      seconds(sum(x for _, x in row['network'])),
       quantity(row['sent'], 'B'),
-      '' if sent is None else quantity(sent, 'B'),
-      f'{milliseconds(row["best"])} … {milliseconds(row["worst"])}',
-      f'{row["tokens"] / row["worst"]:,.0f} … {row["tokens"] / row["best"]:,.0f}',
+      compiled_bytes,
+      f'{seconds(row["best"])} … {seconds(row["worst"])}',
       f'{row["mfu"][0]:.0%} … {row["mfu"][1]:.0%}',
     )
   return grid
