@@ -1,10 +1,10 @@
 """Attention: one equation, softmax(scale · q·k) v over the keys that a query may see, and four ways to it.
 
-A query sees the keys up to its own place, of its own segment, and at most `window` of them. In a packed row
-places are columns: positions begin anew in each segment, but inside a segment both count alike. With a cache
+A query sees the keys up to its own place, of its own segment, and at most `window` of them. In a packed
+row places are columns: positions begin anew in each segment, but inside one both count alike. With a cache
 places are positions, since rows stand at different lengths.
 
-    xla        all scores at once: short rows, one token at a time, queries cut over the mesh axis `sequence`
+    xla        all scores at once: short rows, one token at a time, queries cut over the mesh's `sequence`
     blockwise  a chunk of queries at a time, without the keys that none of them sees: CPUs
     cudnn      flash attention (Dao 2023) of NVIDIA's cuDNN: GPUs
     splash     the same on TPUs, by JAX's Pallas kernel, which skips the blocks that nobody sees
@@ -24,21 +24,21 @@ from zhlm.errors import InputError
 NAMES = ('auto', 'xla', 'blockwise', 'cudnn', 'splash')
 CHUNK = 128  # queries that blockwise takes at a time; of 128 and 256 the faster on a CPU, and the smaller
 _GROUPS = (
-  4  # of chunks that read the same keys: 5/8 of all scores; eight make 9/16, and compile twice as long
+  4  # of chunks, which read the same keys: 5/8 of all scores; 8 make 9/16, and compile twice as long
 )
 _LANES = 128  # of a TPU's vector unit: splash's blocks are multiples of it
 
 
 def here():
-  """(platform, sequence): what the mesh that is set is made of, also where it is only described, and over how
-  many devices it cuts time. Inside `jit` and outside; without a mesh, this process's own platform and 1."""
+  """(platform, sequence): what the mesh that is set is made of, be it only described (a pod that nobody
+  holds), and over how many devices it cuts time. Without a mesh: this process's platform and 1."""
   mesh = jax.sharding.get_abstract_mesh()
   device = None if mesh.empty else mesh.abstract_device
   return device.platform if device else jax.default_backend(), _parts(mesh, 'T')
 
 
 def choose(name, platform, sequence, dtype, T, K, cached=False):
-  """The way that `attend` takes: `config.model.attention` is `name`, or the platform's best where it is `auto`.
+  """The way that `attend` takes: `name` (config.model.attention), or for `auto` the platform's best.
 
   With a cache it is xla or blockwise under every name: the kernels are for rows that see themselves.
   Raises InputError for a name that is unknown, or that cannot take T queries with heads of size K here.
@@ -76,41 +76,25 @@ def _first(*cases):
 
 
 def attend(
-  q_BTHK,
-  k_BSGK,
-  v_BSGK,
-  *,
-  scale,
-  positions_BT=None,
-  key_positions_BS=None,
-  segments_BT=None,
-  window=0,
-  implementation='auto',
+  q_BTHK, k_BSGK, v_BSGK, *, positions_BT=None, segments_BT=None, scale, window=0, implementation='auto'
 ):
   """a_BTHK, of q's type. Query head h reads key head h // (H/G) (Ainslie et al. 2023).
 
-  Without key_positions_BS the keys are the row's own (S = T): column t sees the columns s ≤ t, of the same
-  segment where segments_BT are given, and with t - s < window where window > 0; positions_BT are not read.
-  With key_positions_BS ([B, S], or [1, S] for a cache whose slots are the positions) the same holds of
-  positions instead of columns, and there are no segments.
+  Without positions_BT the keys are the row's own (S = T): column t sees the columns s ≤ t, of the same
+  segment where segments_BT are given, and with t - s < window where window > 0. positions_BT: of the queries
+  in a cache of one document a row, whose slots the keys are; then t is the position, s the slot.
   Raises InputError as `choose` does.
   """
-  T, K = q_BTHK.shape[1], q_BTHK.shape[3]
-  cached = key_positions_BS is not None
+  T, S, K = q_BTHK.shape[1], k_BSGK.shape[1], q_BTHK.shape[3]
+  cached = positions_BT is not None
   if cached and segments_BT is not None:
     raise ValueError('a cache holds one document a row: it has no segments')
-  platform, sequence = here()
-  name = choose(implementation, platform, sequence, q_BTHK.dtype, T, K, cached)
+  name = choose(implementation, *here(), q_BTHK.dtype, T, K, cached)
   if name in ('splash', 'cudnn'):
     kernel = splash if name == 'splash' else cudnn
     return kernel(q_BTHK, k_BSGK, v_BSGK, segments_BT, scale=scale, window=window)
-  if sequence > 1 and not cached:  # each device has its queries' scores over all keys
-    q_BTHK = sharding.constrain(q_BTHK, 'BTHK')
-    letters = 'BSGK' if k_BSGK.shape[2] % _parts(jax.sharding.get_abstract_mesh(), 'G') == 0 else 'BS_K'
-    k_BSGK, v_BSGK = (sharding.constrain(x, letters) for x in (k_BSGK, v_BSGK))
-  columns = jnp.arange(T)[None]
-  queries = (positions_BT if cached else columns, segments_BT)
-  keys = (key_positions_BS if cached else columns, segments_BT)
+  queries = (positions_BT if cached else jnp.arange(T)[None], segments_BT)
+  keys = (jnp.arange(S)[None], segments_BT)
   if name == 'blockwise':
     return _blockwise(q_BTHK, k_BSGK, v_BSGK, queries, keys, scale, window, skip=not cached)
   return _dense(q_BTHK, k_BSGK, v_BSGK, queries, keys, scale, window)
@@ -136,8 +120,8 @@ def _dense(q_BTHK, k_BSGK, v_BSGK, queries, keys, scale, window):
 
 
 def _blockwise(q_BTHK, k_BSGK, v_BSGK, queries, keys, scale, window, skip):
-  """Chunks of queries in groups; all chunks of a group read the keys that any of them may see (`skip`: by their
-  columns). No more than a chunk's scores are held: they are made again in the backward pass."""
+  """Chunks of queries in groups: all chunks of a group read the keys that any of them may see (`skip`: where
+  places are columns). Only a chunk's scores are held; they are made again in the backward pass."""
   B, T, H, K = q_BTHK.shape
   chunks = -(-T // CHUNK)
   if chunks == 1:
@@ -166,8 +150,8 @@ def _blockwise(q_BTHK, k_BSGK, v_BSGK, queries, keys, scale, window, skip):
 def cudnn(q_BTHK, k_BSGK, v_BSGK, segments_BT=None, *, scale, window=0):
   """`attend` of a row to itself by cuDNN: bfloat16 or float16, on a GPU.
 
-  Where rows are packed, or cut over `sequence`, who sees whom goes in as a bias of [B, 1, T, S]: the scores are
-  still never held for all heads, but cuDNN reads the bias and skips nothing beyond the causal half."""
+  Where rows are packed, or cut over `sequence`, who sees whom goes in as a bias of [B, 1, T, S]: a head's
+  share of what all scores would be, but cuDNN then skips nothing beyond the causal half."""
   cut = here()[1] > 1
 
   def local(q_BTHK, k_BSGK, v_BSGK, segments):
@@ -186,8 +170,8 @@ def cudnn(q_BTHK, k_BSGK, v_BSGK, segments_BT=None, *, scale, window=0):
 
 
 def splash(q_BTHK, k_BSGK, v_BSGK, segments_BT=None, *, scale, window=0, interpret=False):
-  """`attend` of a row to itself by the Pallas kernel, on a TPU. T over the mesh's `sequence` must be a multiple
-  of 128. interpret: on any platform, slowly; for tests."""
+  """`attend` of a row to itself by the Pallas kernel, on a TPU. T over the mesh's `sequence` must be a
+  multiple of 128. interpret: on any platform, slowly; for tests."""
   from jax.experimental.pallas.ops.tpu import splash_attention as tpu  # half a second, for TPUs alone
 
   T, H = q_BTHK.shape[1:3]
@@ -221,8 +205,8 @@ def _parts(mesh, letter):
 
 
 def _by_device(local, q_BTHK, k_BSGK, v_BSGK, segments_BT, *kernel):
-  """local(q, k, v, (its queries' segments, its keys') or None, *kernel) on every device: its rows, its heads, its
-  queries' times, all keys. XLA's partitioner cannot look into a kernel, so here the cut is by hand."""
+  """local(q, k, v, (segments of its queries, of all keys) or None, *kernel) on every device: its rows, heads
+  and queries' times, all keys. XLA's partitioner cannot look into a kernel, so the cut is by hand."""
   mesh = jax.sharding.get_abstract_mesh()
   both = None if segments_BT is None else (segments_BT, segments_BT)
   if mesh.empty:
