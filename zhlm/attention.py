@@ -23,9 +23,7 @@ from zhlm.errors import InputError
 
 NAMES = ('auto', 'xla', 'blockwise', 'cudnn', 'splash')
 CHUNK = 128  # queries that blockwise takes at a time; of 128 and 256 the faster on a CPU, and the smaller
-_GROUPS = (
-  4  # of chunks, which read the same keys: 5/8 of all scores; 8 make 9/16, and compile twice as long
-)
+_GROUPS = 4  # of chunks that read the same keys: 5/8 of all scores; eight compile twice as long for 9/16
 _LANES = 128  # of a TPU's vector unit: splash's blocks are multiples of it
 
 
@@ -81,8 +79,8 @@ def attend(
   """a_BTHK, of q's type. Query head h reads key head h // (H/G) (Ainslie et al. 2023).
 
   Without positions_BT the keys are the row's own (S = T): column t sees the columns s ≤ t, of the same
-  segment where segments_BT are given, and with t - s < window where window > 0. positions_BT: of the queries
-  in a cache of one document a row, whose slots the keys are; then t is the position, s the slot.
+  segment where segments_BT are given, and with t - s < window where window > 0. positions_BT: the queries'
+  places in a cache of one document a row, whose slots the keys are; then t is the position, s the slot.
   Raises InputError as `choose` does.
   """
   T, S, K = q_BTHK.shape[1], k_BSGK.shape[1], q_BTHK.shape[3]
@@ -120,8 +118,8 @@ def _dense(q_BTHK, k_BSGK, v_BSGK, queries, keys, scale, window):
 
 
 def _blockwise(q_BTHK, k_BSGK, v_BSGK, queries, keys, scale, window, skip):
-  """Chunks of queries in groups: all chunks of a group read the keys that any of them may see (`skip`: where
-  places are columns). Only a chunk's scores are held; they are made again in the backward pass."""
+  """Chunks of queries in groups: all of a group read the keys that any of its queries may see (`skip`:
+  where places are columns). Only a chunk's scores are held; the backward pass makes them again."""
   B, T, H, K = q_BTHK.shape
   chunks = -(-T // CHUNK)
   if chunks == 1:
@@ -205,8 +203,8 @@ def _parts(mesh, letter):
 
 
 def _by_device(local, q_BTHK, k_BSGK, v_BSGK, segments_BT, *kernel):
-  """local(q, k, v, (segments of its queries, of all keys) or None, *kernel) on every device: its rows, heads
-  and queries' times, all keys. XLA's partitioner cannot look into a kernel, so the cut is by hand."""
+  """local(q, k, v, (segments of its queries, of all keys) or None, *kernel) on every device: its rows, its
+  heads, its times, all keys. XLA's partitioner cannot look into a kernel, so the cut is by hand."""
   mesh = jax.sharding.get_abstract_mesh()
   both = None if segments_BT is None else (segments_BT, segments_BT)
   if mesh.empty:
