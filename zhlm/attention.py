@@ -32,7 +32,7 @@ def here():
   holds), and over how many devices it cuts time. Without a mesh: this process's platform and 1."""
   mesh = jax.sharding.get_abstract_mesh()
   device = None if mesh.empty else mesh.abstract_device
-  return device.platform if device else jax.default_backend(), _parts(mesh, 'T')
+  return device.platform if device else jax.default_backend(), sharding.parts('T')
 
 
 def choose(name, platform, sequence, dtype, T, K, cached=False):
@@ -91,6 +91,7 @@ def attend(
   if name in ('splash', 'cudnn'):
     kernel = splash if name == 'splash' else cudnn
     return kernel(q_BTHK, k_BSGK, v_BSGK, segments_BT, scale=scale, window=window)
+  q_BTHK = sharding.constrain(q_BTHK, 'BTHK')  # or XLA would take each device through all queries
   queries = (positions_BT if cached else jnp.arange(T)[None], segments_BT)
   keys = (jnp.arange(S)[None], segments_BT)
   if name == 'blockwise':
@@ -173,8 +174,7 @@ def splash(q_BTHK, k_BSGK, v_BSGK, segments_BT=None, *, scale, window=0, interpr
   from jax.experimental.pallas.ops.tpu import splash_attention as tpu  # half a second, for TPUs alone
 
   T, H = q_BTHK.shape[1:3]
-  mesh = jax.sharding.get_abstract_mesh()
-  heads, sequence = _parts(mesh, 'H'), _parts(mesh, 'T')
+  heads, sequence = sharding.parts('H'), sharding.parts('T')
   if window:
     mask = tpu.LocalMask((T, T), (window - 1, 0), 0, shard_count=sequence)
   else:
@@ -197,11 +197,6 @@ def splash(q_BTHK, k_BSGK, v_BSGK, segments_BT=None, *, scale, window=0, interpr
   return _by_device(local, q_BTHK, k_BSGK, v_BSGK, segments_BT, kernel)
 
 
-def _parts(mesh, letter):
-  """Over how many devices an axis of this letter is cut."""
-  return 1 if mesh.empty else math.prod(mesh.shape[a] for a in sharding.mesh_axes(letter)[0])
-
-
 def _by_device(local, q_BTHK, k_BSGK, v_BSGK, segments_BT, *kernel):
   """local(q, k, v, (segments of its queries, of all keys) or None, *kernel) on every device: its rows, its
   heads, its times, all keys. XLA's partitioner cannot look into a kernel, so the cut is by hand."""
@@ -210,11 +205,11 @@ def _by_device(local, q_BTHK, k_BSGK, v_BSGK, segments_BT, *kernel):
   if mesh.empty:
     return local(q_BTHK, k_BSGK, v_BSGK, both, *kernel)
   rows, time, heads = sharding.mesh_axes('BTH')
-  if q_BTHK.shape[0] % _parts(mesh, 'B'):  # a row or two, as in `init`: every device has them all
+  if q_BTHK.shape[0] % sharding.parts('B'):  # a row or two, as in `init`: every device has them all
     rows = ()
   # Where there are fewer key heads than devices that share the heads, each gets a copy of what it reads.
   G = k_BSGK.shape[2]
-  copies = math.lcm(G, _parts(mesh, 'H')) // G
+  copies = math.lcm(G, sharding.parts('H')) // G
   k_BSGK, v_BSGK = (jnp.repeat(x, copies, axis=2) for x in (k_BSGK, v_BSGK))
   q_spec, k_spec = P(rows, time, heads), P(rows, None, heads)
   by_head_and_time = jax.sharding.NamedSharding(mesh, P(heads, time))
