@@ -21,7 +21,10 @@ def test_loops_branches_and_recomputation_count():
   assert flops.count(layers, x, w) == 3 * one
   grad = lambda remat: flops.count(jax.grad(lambda x, w: layers(x, w, remat), (0, 1)), x, w)  # noqa: E731
   assert grad(False) == 9 * one and grad(True) == 12 * one
-  until = lambda x: jax.lax.while_loop(lambda s: s[0] < 5, lambda s: (s[0] + 1, s[1] @ s[1].T @ s[1]), (0, x))  # noqa: E731
+
+  def until(x):
+    return jax.lax.while_loop(lambda s: s[0] < 5, lambda s: (s[0] + 1, s[1] @ s[1].T @ s[1]), (0, x))
+
   assert flops.count(until, x) == 5 * 2 * (2 * 4 * 8 * 4)
   either = lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w[0] @ w[1], lambda: x @ w[0])  # noqa: E731
   assert flops.count(either, x, w) == 2 * one
@@ -55,7 +58,9 @@ def test_flops_on_paper_are_those_of_the_traced_loss(stage, fields):
   traced = flops.count(grad, params, made.shapes(), key)
   head, tokens, T = 'lm' if stage == 'pretrain' else 'scalar', made.shapes()['tokens'], config.batch.T
   c = config.model
-  again = scaling.executed(config, T, head) - (2.0 * c.V * c.D if head == 'lm' else 0.0)  # in one piece here
+  again = scaling.executed(config, T, head) - (
+    2.0 * c.V * c.D if head == 'lm' else 0.0
+  )  # in one piece here
   assert traced == pytest.approx(tokens.size * again, rel=0.06)
   if c.remat == 'none' and c.capacity == 1.0:
     assert traced == pytest.approx(tokens.size * metrics.flops_per_token(c, T, head), rel=0.06)

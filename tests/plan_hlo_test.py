@@ -31,6 +31,9 @@ LOOPS = """HloModule hand, is_scheduled=true, num_partitions=8
   %p.1 = (s32[], /*index=1*/f32[16]{0}) parameter(0)
   %x = f32[16]{0} get-tuple-element(%p.1), index=1
   %ar = f32[16]{0} all-reduce(%x), channel_id=1, replica_groups=[2,4]<=[8], to_apply=%add
+  %k = f32[16]{0} custom-call(%x), custom_call_target="tpu_custom_call", frontend_attributes={about={
+"lines": "%not = one"
+}}, metadata={op_name="kernel"}
   %i.1 = s32[] get-tuple-element(%p.1), index=0
   ROOT %t = (s32[], f32[16]{0}) tuple(%i.1, %ar)
 }

@@ -10,7 +10,15 @@ from zhlm.plan import roofline, scaling, topologies
 
 
 def test_names_count_cores_or_chips_as_those_who_rent_them_out_do():
-  sizes = {'v4-32': 16, 'v5p-256': 128, 'v5p-8': 4, 'v5e-16': 16, 'v5litepod-256': 256, 'v6e-8': 8, 'cpu-8': 8}
+  sizes = {
+    'v4-32': 16,
+    'v5p-256': 128,
+    'v5p-8': 4,
+    'v5e-16': 16,
+    'v5litepod-256': 256,
+    'v6e-8': 8,
+    'cpu-8': 8,
+  }
   assert {name: topologies.find(name).size for name in sizes} == sizes
   assert topologies.find('v5e-16', slices=4).size == 64
   for name in topologies.names():
@@ -27,7 +35,9 @@ def test_an_unknown_name_lists_the_choices(name):
 
 
 def test_whole_cubes_close_to_rings():
-  wraps = {name: topologies.find(name).wrap for name in ('v4-64', 'v5p-128', 'v5e-128', 'v6e-256', 'v5e-16')}
+  wraps = {
+    name: topologies.find(name).wrap for name in ('v4-64', 'v5p-128', 'v5e-128', 'v6e-256', 'v5e-16')
+  }
   assert wraps == {
     'v4-64': (False, False, False),
     'v5p-128': (True, True, True),
@@ -73,7 +83,13 @@ def test_times_are_bytes_and_products_over_published_rates():
   square = topologies.find('v5e-16')
   where = roofline.places(square, sizes)
   e = roofline.estimate(
-    square, where, executed=16 * 197e12, traffic=819e9 / 2, sent={('fsdp',): 100e9 / 4}, tokens=1, flops=8 * 197e12
+    square,
+    where,
+    executed=16 * 197e12,
+    traffic=819e9 / 2,
+    sent={('fsdp',): 100e9 / 4},
+    tokens=1,
+    flops=8 * 197e12,
   )
   assert (e.compute, e.memory, e.network) == (1.0, 0.5, {('fsdp',): 0.25})
   assert e.best == 1.0 and e.worst == 1.25 and e.mfu(e.best) == 0.5

@@ -22,6 +22,7 @@ BITS |= {
 }
 BITS |= {'f8e4m3fn': 8, 'f8e5m2': 8, 'f8e4m3': 8, 'f8e4m3b11fnuz': 8, 'f8e4m3fnuz': 8, 'f8e5m2fnuz': 8}
 
+_LINE = re.compile(r'\s+(?:ROOT )?%[\w.\-]+ = ')
 _ARRAY = re.compile(r'\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\](\{[^}]*\})?')
 _NEAR = re.compile(r'S\([1-9]\d*\)')  # a memory space beside the main memory: VMEM, SMEM, semaphores
 _CALLED = re.compile(
@@ -87,9 +88,9 @@ def parse(text):
       name = head[-1].lstrip('%')
       current = computations.setdefault(name, {})
       entry = name if head[0] == 'ENTRY' else entry
-    elif line.startswith('}'):
+    elif line == '}' or line.startswith('}, execution_thread='):  # an attribute's text may have lines, too
       current = None
-    elif current is not None and ' = ' in line:
+    elif current is not None and _LINE.match(line):
       one = _instruction(line.strip())
       current[one.name] = one
   return Module(computations, entry)

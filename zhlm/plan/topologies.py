@@ -113,6 +113,7 @@ def prepare(topology):
     os.environ['XLA_FLAGS'] = re.sub(r'--xla_force_host_platform_device_count=\d+', '', flags) + f' {count}'
     return
   os.environ['TPU_SKIP_MDS_QUERY'] = '1'  # there is no metadata server to ask
+  os.environ['ALLOW_MULTIPLE_LIBTPU_LOAD'] = '1'  # nor a TPU that two processes could claim at once
   for name, value in (
     ('ACCELERATOR_TYPE', 'v5litepod-8'),
     ('WORKER_HOSTNAMES', 'localhost'),
