@@ -29,7 +29,8 @@ ORDER = [
   ['zhlm.data'],
   ['zhlm.generate'],
   ['zhlm.model'],
-  ['zhlm.losses', 'zhlm.sharding', 'zhlm.disk'],
+  ['zhlm.store'],
+  ['zhlm.losses', 'zhlm.sharding', 'zhlm.disk', 'zhlm.fingerprint', 'zhlm.guard'],
   ['zhlm.errors'],
 ]
 
