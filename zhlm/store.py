@@ -7,10 +7,13 @@ cannot be read, the one before takes the place.
 """
 
 import contextlib
+import gc
 import hashlib
 import json
+import logging
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -40,30 +43,47 @@ def _hash(meta):
 
 
 def _load(path, items):
-  """Some items, {name: shapes on the mesh}. Each process reads its shards alone: one that fails leaves no
-  other waiting for it."""
+  """(some items, what is wrong or ''); items: {name: shapes on the mesh}. Each process reads its shards
+  alone: one that fails leaves no other waiting for it."""
   context = ocp.Context()
   context.pytree.loading.partial_load = True
   context.multiprocessing_options.active_processes = {jax.process_index()}
   context.multiprocessing_options.primary_host = jax.process_index()
-  with context:
-    return ocp.load_checkpointables(path.resolve(), items)
+  with context, _quiet():
+    try:
+      return ocp.load_checkpointables(path.resolve(), items), ''
+    except Exception as e:  # a damaged file raises whatever its reader stumbles over
+      wrong = _cause(e)
+    gc.collect()  # while it is quiet
+    return {}, wrong
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Where loading fails, orbax leaves tasks unfinished, of which Python would tell on stderr at length."""
+  asyncio = logging.getLogger('asyncio')
+  before, asyncio.disabled = asyncio.disabled, True
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore', RuntimeWarning)
+      yield
+  finally:
+    asyncio.disabled = before
 
 
 def _read(path, want):
   """(meta, items, what is wrong with them or ''), the same in every process. Raises what `want` raises."""
-  meta, items, wrong = {}, {}, ''
+  items, wrong = _load(path, {'meta': None})
   try:
-    meta = json.loads(_load(path, {'meta': None})['meta']['json'])
-    if meta.pop('sha256') != _hash(meta):
-      wrong = 'meta is not what was saved'
-  except Exception as e:  # a damaged file raises whatever its reader stumbles over
-    wrong = f'meta: {_cause(e)}'
+    meta = {} if wrong else json.loads(items['meta']['json'])
+    wrong = wrong or ('' if meta.pop('sha256') == _hash(meta) else 'meta is not what was saved')
+  except (ValueError, LookupError, TypeError, AttributeError) as e:
+    meta, wrong = {}, f'meta: {_cause(e)}'
   wanted = {} if wrong else want(meta)
-  try:
-    items = _load(path, wanted) if wanted else {}
-  except Exception as e:
-    wrong = _cause(e)
+  items, why = _load(path, wanted) if wanted else ({}, '')
+  wrong = wrong or why
+  if not all(isinstance(x, jax.Array) for x in jax.tree.leaves(items)):
+    wrong = 'an array is missing'  # which orbax leaves as its shape
   if jax.process_count() > 1 and multihost_utils.process_allgather(np.array(bool(wrong))).any():
     wrong = wrong or 'another host cannot read it'
   for name, item in {} if wrong else items.items():
