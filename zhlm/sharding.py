@@ -59,6 +59,11 @@ def make_mesh(sizes, devices=None):
       f'({devices[0].platform}); choose sizes whose product divides {len(devices)}'
     )
   sizes = [len(devices) // known if s == -1 else s for s in sizes]
+  if jax.process_count() > 1 and int(np.prod(sizes)) != len(devices):
+    raise InputError(
+      f'mesh {text} takes {int(np.prod(sizes))} of {len(devices)} devices; over {jax.process_count()} '
+      f'hosts it must take all: let one size be -1'
+    )
   grid = np.array(devices[: int(np.prod(sizes))]).reshape(sizes)
   # `jax.make_mesh` would give Explicit axes, on which a constraint is an assertion and fails.
   return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
@@ -98,6 +103,15 @@ def constrain(x, letters):
   if jax.sharding.get_abstract_mesh().empty:
     return x
   return jax.lax.with_sharding_constraint(x, spec(letters))
+
+
+def host_rows(mesh, B):
+  """The numbers, in order, of the rows of a global batch of B that this process's devices hold: all of
+  them in one process, or where the mesh cuts the batch within a host only."""
+  if jax.process_count() == 1:
+    return range(B)
+  cut = NamedSharding(mesh, spec('B')).addressable_devices_indices_map((B,))
+  return sorted({row for (rows,) in cut.values() for row in range(*rows.indices(B))})
 
 
 def put_batch(mesh, batch):

@@ -1,7 +1,7 @@
 """The only loop and the only update, for every stage: read a batch, take a gradient, write it down."""
 
+import contextlib
 import functools
-import signal
 import time
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zhlm import checkpoint, metrics, optim, sharding, stages
+from zhlm import checkpoint, hosts, metrics, optim, sharding, stages
 from zhlm.errors import InputError
 
 
@@ -85,17 +85,6 @@ def _weighed(loss, params, batch):
   return *loss(params, weights_sum_to_one(batch), jax.random.key(0)), weight
 
 
-def _signals(hit):
-  """SIGTERM and Ctrl-C ask the loop to stop where it can resume; a second Ctrl-C ends at once."""
-
-  def handle(number, _):
-    if hit and number == signal.SIGINT:
-      raise KeyboardInterrupt
-    hit.append(number)
-
-  return {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
-
-
 def train(config, workdir):
   """Trains `config` in `workdir`, going on from its newest checkpoint; returns the last State.
 
@@ -104,7 +93,6 @@ def train(config, workdir):
   """
   mesh = sharding.make_mesh(config.mesh)
   sharding.check_batch(mesh, config.batch.B, config.batch.microbatches)
-  hit = []
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     if config.save_every % stage.period:
@@ -119,8 +107,7 @@ def train(config, workdir):
     state = State(jnp.asarray(start, jnp.int32), params, opt)
     step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key), donate_argnums=0)
     log = metrics.Log(workdir, config, state.params, start, mesh)
-    previous = _signals(hit)
-    try:
+    with contextlib.closing(log), hosts.signals() as stopped:
       batches = stage.batches(lambda: state.params, start, 'train')
       for step in range(start + 1, config.steps + 1):
         batch, info = next(batches)
@@ -129,7 +116,8 @@ def train(config, workdir):
         log.step(
           step, numbers, info, batch['tokens'].size
         )  # looks at the step before: this one is still running
-        last, stop = step == config.steps, hit and step % stage.period == 0
+        number = stopped(step)
+        last, stop = step == config.steps, number and step % stage.period == 0
         validates = config.eval_every and (step % config.eval_every == 0 or last)
         saves = step % config.save_every == 0 or last or stop
         if validates or saves:
@@ -141,9 +129,5 @@ def train(config, workdir):
             run.save(step, state.params, state.opt)
           log.pause(time.time() - since)
         if stop and not last:
-          raise metrics.Stopped(hit[0], step, workdir)
-    finally:
-      for s, handler in previous.items():
-        signal.signal(s, handler)
-      log.close()
+          raise metrics.Stopped(number, step, workdir)
   return state
