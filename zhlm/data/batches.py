@@ -164,7 +164,7 @@ class Share:
 
 
 def stream(source, config, start, split, B=None, period=1):
-  """(batch, info) from batch number `start`: shuffled anew each epoch without end for `train`, once in
+  """(batch, {}, {}) from batch number `start`: shuffled anew each epoch without end for `train`, once in
   order for other splits; this host's rows only, in their order (`sharding.host_rows` of the mesh set).
 
   source: rows by number, or those of each folder of a mixture, as `sources` makes them. period: updates
@@ -178,7 +178,7 @@ def stream(source, config, start, split, B=None, period=1):
   if train and config.data_workers:
     return _read_ahead(batches[start:], config.data_workers)
   steps = itertools.count(start) if train else range(start, len(batches))
-  return ((batches[i], {}) for i in steps)
+  return ((batches[i], {}, {}) for i in steps)
 
 
 def _endless(source, config, B, period):
@@ -202,7 +202,7 @@ def _read_ahead(batches, workers):
   iterator = iter(batches.to_iter_dataset().mp_prefetch(how))
   try:
     for batch in iterator:
-      yield batch, {}
+      yield batch, {}, {}
   except RuntimeError as error:
     if 'terminated unexpectedly' not in str(error):
       raise
