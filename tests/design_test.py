@@ -29,8 +29,11 @@ ORDER = [
   ['zhlm.data'],
   ['zhlm.generate'],
   ['zhlm.model'],
-  ['zhlm.store'],
-  ['zhlm.losses', 'zhlm.sharding', 'zhlm.disk', 'zhlm.fingerprint', 'zhlm.guard'],
+  ['zhlm.moe', 'zhlm.lora', 'zhlm.store'],
+  ['zhlm.layers'],
+  ['zhlm.attention', 'zhlm.rope', 'zhlm.losses'],
+  ['zhlm.fingerprint', 'zhlm.guard'],
+  ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts'],
   ['zhlm.errors'],
 ]
 

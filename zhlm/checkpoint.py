@@ -9,10 +9,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from zhlm import disk, fingerprint, model, sharding, store
+from zhlm import disk, fingerprint, hosts, model, sharding, store
 from zhlm.data import mixture
 from zhlm.errors import InputError
 
@@ -87,8 +86,7 @@ def _claim(folder, config):
     about = {'config': now, 'tokenizer_sha256': sha256, 'data': mixture.contents(config)}
     about |= {'versions': versions, 'git': git_revision()}
     disk.write_json(path, about)
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices('config.json')
+  hosts.barrier('config.json')
 
 
 def _is_box(x):
@@ -189,6 +187,7 @@ class Run:
   def __init__(self, folder, config, frozen=None):
     self.folder, self.config = Path(folder), config
     self.frozen = {name: fingerprint.digest(x) for name, x in (frozen or {}).items()}
+    self.saved = 0  # the last step that was saved
     _claim(self.folder, config)
 
   def __enter__(self):
@@ -231,6 +230,7 @@ class Run:
         return wanted
 
       step, _, items, damaged = store.newest(self.folder / 'checkpoints', want)
+      self.saved = step
       self._writer.set_aside(damaged)
       rest = {k: items.get(k, unbox(x)) for k, x in rest_shapes.items()}
       return step, {k: items[k] for k in shapes}, rest, items.get('carry', {})
@@ -248,6 +248,7 @@ class Run:
     heads = {k: 'scalar' if 'score' in x else 'lm' for k, x in params.items()}
     meta = {'seed': self.config.seed, 'heads': heads, 'frozen': self.frozen}
     self._writer.save(step, _leafy({**params, **rest, 'carry': carry}), meta, loss)
+    self.saved = step
 
 
 def _leafy(items):

@@ -47,11 +47,20 @@ def first_bad(*trees):
   return jnp.where(flags.any(), jnp.argmax(flags), -1)
 
 
-def check(step, number, *trees):
-  """Raises InputError that names the array of `first_bad`'s number, of trees of the same structure."""
-  if (number := int(number)) >= 0:
-    name = [name for name, _ in _floats(trees)][number]
-    raise InputError(f'debug: at step {step}, the first array that is not finite is {name}')
+def watched(step_fn):
+  """The jitted update, for debugging: what it needs must be on the devices, and an array that is not finite
+  ends the run with an InputError that names the first one."""
+
+  def step(state, batch):
+    with jax.transfer_guard('disallow'):
+      state, info = step_fn(state, batch)
+    number = int(info.pop('first_bad'))
+    if number >= 0:
+      names = [name for name, _ in _floats((batch, state.params, state.params, state.params))]
+      raise InputError(f'at step {int(state.step)}, the first array that is not finite: {names[number]}')
+    return state, info
+
+  return step
 
 
 def _floats(trees):

@@ -81,6 +81,14 @@ def memory():
   return {name: fullest[key] / 2**30 for name, key in names.items() if key in fullest}
 
 
+def window(text):
+  """'10:15' -> (10, 15), steps; '' -> (0, 0). Raises InputError for anything else."""
+  first, _, last = (text or '0:0').partition(':')
+  if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+    raise InputError(f'--profile_steps={text}: give the first and the last step, as in 10:15')
+  return int(first), int(last)
+
+
 @contextlib.contextmanager
 def profiler(workdir, first, last):
   """Yields `profiled(step)`, a context for the update of a step. From step `first` (0: never) to `last`,

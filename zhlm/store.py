@@ -13,6 +13,7 @@ import json
 import logging
 import shutil
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from zhlm import fingerprint
+from zhlm import fingerprint, hosts
 from zhlm.errors import InputError
 
 
@@ -54,21 +55,28 @@ def _load(path, items):
       return ocp.load_checkpointables(path.resolve(), items), ''
     except Exception as e:  # a damaged file raises whatever its reader stumbles over
       wrong = _cause(e)
-    gc.collect()  # while it is quiet
+    gc.collect()
+    time.sleep(0.5)  # for what still runs in other threads to fail, too, while it is quiet
     return {}, wrong
 
 
 @contextlib.contextmanager
 def _quiet():
-  """Where loading fails, orbax leaves tasks unfinished, of which Python would tell on stderr at length."""
+  """Where one array cannot be read, the readers of others are dropped: Python, asyncio and TensorStore
+  would tell on stderr of each at length."""
+
+  def hush(*_):
+    pass
+
   asyncio = logging.getLogger('asyncio')
-  before, asyncio.disabled = asyncio.disabled, True
+  before = asyncio.disabled, sys.excepthook, sys.unraisablehook
+  asyncio.disabled, sys.excepthook, sys.unraisablehook = True, hush, hush
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore', RuntimeWarning)
       yield
   finally:
-    asyncio.disabled = before
+    asyncio.disabled, sys.excepthook, sys.unraisablehook = before
 
 
 def _read(path, want):
@@ -104,7 +112,7 @@ def newest(folder, want):
   for step in reversed(steps(folder)):
     meta, items, wrong = _read(Path(folder) / str(step), want)
     if not wrong:
-      for there, why in damaged.items() if jax.process_index() == 0 else ():
+      for there, why in damaged.items() if hosts.first() else ():
         print(f'{folder}/{there} is damaged ({why}): taking step {step} instead', file=sys.stderr)
       return step, meta, items, list(damaged)
     damaged[step] = wrong
@@ -118,7 +126,7 @@ class Writer:
 
   def __init__(self, folder, keep, keep_best=0, keep_every=0):
     self.folder, self._saving = Path(folder), None
-    if jax.process_index() == 0:
+    if hosts.first():
       # Orbax's own cleanup is a thread that complains when a run ends at once.
       for unfinished in self.folder.glob('*.orbax-checkpoint-tmp*'):
         shutil.rmtree(unfinished)
@@ -134,12 +142,11 @@ class Writer:
 
   def set_aside(self, damaged):
     """Renames damaged steps `STEP.damaged`: for people to look at, never to be listed again."""
-    for step in damaged if jax.process_index() == 0 else ():
+    for step in damaged if hosts.first() else ():
       path = self.folder / f'{step}.damaged'
       names = [path, *(path.with_name(f'{path.name}-{i}') for i in range(2, 1_000))]
       (self.folder / str(step)).rename(next(p for p in names if not p.exists()))
-    if damaged and jax.process_count() > 1:
-      multihost_utils.sync_global_devices('set aside')
+    hosts.barrier('set aside')
     self._checkpointer.reload()
 
   def save(self, step, items, meta, loss=None):

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import signal
 import time
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zhlm import checkpoint, guard, metrics, optim, sharding, stages
+from zhlm import checkpoint, guard, hosts, metrics, optim, sharding, stages
 
 
 class State(NamedTuple):
@@ -100,24 +99,6 @@ def _weighed(loss, params, batch):
   return *loss(params, weights_sum_to_one(batch), jax.random.key(0)), weight
 
 
-@contextlib.contextmanager
-def _signals():
-  """SIGTERM and Ctrl-C ask the loop to stop where it can resume; a second Ctrl-C ends at once."""
-  hit = []
-
-  def handle(number, _):
-    if hit and number == signal.SIGINT:
-      raise KeyboardInterrupt
-    hit.append(number)
-
-  previous = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
-  try:
-    yield lambda step: hit[0] if hit else 0
-  finally:
-    for s, handler in previous.items():
-      signal.signal(s, handler)
-
-
 def train(config, workdir, profile=(0, 0)):
   """Trains `config` in `workdir`, going on from its newest checkpoint; returns the last State.
 
@@ -136,42 +117,40 @@ def train(config, workdir, profile=(0, 0)):
     average = jax.tree.map(jnp.copy, params) if ema else {}
     return {'opt': tx.init(params), 'guard': guard.State(), 'ema': average}
 
-  with jax.set_mesh(mesh), checkpoint.Run(workdir, config, frozen) as run:
+  with contextlib.ExitStack() as stack:
+    enter = stack.enter_context
+    enter(jax.set_mesh(mesh))
+    run = enter(checkpoint.Run(workdir, config, frozen))
     start, params, rest, carry = run.restore(lambda: stage.init(key), fresh, stage)
-    state, saved = State(jnp.asarray(start, jnp.int32), params, **rest), start
+    state = State(jnp.asarray(start, jnp.int32), params, **rest)
     how = dict(spike=config.guard.spike, ema=ema, debug=config.debug)
-    step_fn = make_step(stage.loss, tx, config.batch.microbatches, key, **how)
-    step_fn = jax.jit(step_fn, donate_argnums=0)
-    log = metrics.Log(workdir, config, state.params, start, mesh)
-    with contextlib.closing(log), _signals() as stopped, metrics.profiler(workdir, *profile) as profiled:
-      batches = stage.batches(lambda: {**frozen, **state.params}, start, 'train', carry)
-      for step in range(start + 1, config.steps + 1):
-        batch, info, carry = next(batches)
-        batch = sharding.put_batch(mesh, batch)
-        with profiled(step), jax.transfer_guard('disallow') if config.debug else contextlib.nullcontext():
-          state, numbers = step_fn(state, batch)
-        if config.debug:
-          p = state.params
-          guard.check(step, numbers.pop('first_bad'), batch, p, p, p)
-        # Looks at the step before: this one is still running.
-        log.step(step, numbers, info, batch['tokens'].size)
-        last, stop = step == config.steps, stopped(step)
-        validates = config.eval_every and (step % config.eval_every == 0 or last)
-        saves = step % config.save_every == 0 or last or stop
-        if validates or saves:
-          log.flush()
-          since, loss = time.time(), None
-          if validates:
-            found = validate(stage, {**frozen, **(state.ema or state.params)}, config.eval_batches)
-            log.write(step, found)
-            loss = found['validation/loss']
-          # Where updates are being skipped, the weights may be at fault: the older ones are kept.
-          if saves and (last or not log.skipping):
-            rest = {'opt': state.opt, 'guard': state.guard, 'ema': state.ema}
-            run.save(step, state.params, rest, carry, loss)
-            saved = step
-          log.pause(time.time() - since)
-        if stop and not last:
-          run.wait()
-          raise metrics.Stopped(stop, saved, workdir)
+    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key, **how), donate_argnums=0)
+    step_fn = guard.watched(step_fn) if config.debug else step_fn
+    log = enter(contextlib.closing(metrics.Log(workdir, config, state.params, start, mesh)))
+    stopped, profiled = enter(hosts.signals()), enter(metrics.profiler(workdir, *profile))
+    batches = stage.batches(lambda: {**frozen, **state.params}, start, 'train', carry)
+    for step in range(start + 1, config.steps + 1):
+      batch, info, carry = next(batches)
+      batch = sharding.put_batch(mesh, batch)
+      with profiled(step):
+        state, numbers = step_fn(state, batch)
+      # Looks at the step before: this one is still running.
+      log.step(step, numbers, info, batch['tokens'].size)
+      last, stop = step == config.steps, stopped(step)
+      validates = config.eval_every and (step % config.eval_every == 0 or last)
+      saves = step % config.save_every == 0 or last or stop
+      if validates or saves:
+        log.flush()
+        since, found = time.time(), {}
+        if validates:
+          found = validate(stage, {**frozen, **(state.ema or state.params)}, config.eval_batches)
+          log.write(step, found)
+        # Where updates are being skipped, the weights may be at fault: the older ones are kept.
+        if saves and (last or not log.skipping):
+          rest = {k: getattr(state, k) for k in rest}
+          run.save(step, state.params, rest, carry, found.get('validation/loss'))
+        log.pause(time.time() - since)
+      if stop and not last:
+        run.wait()
+        raise metrics.Stopped(stop, run.saved, workdir)
   return state
