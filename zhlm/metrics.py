@@ -109,8 +109,7 @@ def profiler(workdir, first, last):
     with jax.profiler.StepTraceAnnotation('update', step_num=step):
       yield
     if running and step >= last:
-      for device in jax.local_devices():
-        device.synchronize_all_activity()
+      jax.block_until_ready(jax.live_arrays())
       end()
 
   try:

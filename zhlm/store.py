@@ -35,7 +35,7 @@ def _cause(error):
   """Orbax and TensorStore name the true cause at the end of the chain: that, in one line."""
   while error.__cause__ is not None:
     error = error.__cause__
-  text = ' '.join(str(error).split()) or type(error).__name__
+  text = ' '.join(str(error).split()).partition(' [tensorstore_spec')[0] or type(error).__name__
   return text if len(text) < 400 else f'{text[:150]} … {text[-250:]}'
 
 
