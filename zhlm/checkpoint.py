@@ -6,16 +6,16 @@ import json
 import operator
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
-from zhlm import disk, model, sharding
+from zhlm import disk, hosts, model, sharding
 from zhlm.data import mixture
 from zhlm.errors import InputError
 
@@ -60,8 +60,11 @@ def read_config(folder):
 def _claim(folder, config):
   """Writes config.json into a new folder; in one with a checkpoint, checks that the run is the same."""
   path = folder / 'config.json'
+  newest = max((int(p.name) for p in folder.glob('checkpoints/[0-9]*') if p.name.isdigit()), default=0)
+  hosts.agree(newest, f'{folder} is not one folder that all hosts share: its newest checkpoint is another')
+  hosts.agree(zlib.crc32(config.to_json().encode()), 'the hosts were started with different configs')
   now = json.loads(config.to_json())
-  if path.exists() and any((folder / 'checkpoints').glob('[0-9]*')):
+  if path.exists() and newest:
     about = json.loads(path.read_text())
     old, new = disk.flat(about['config']), disk.flat(now)
     differ = [k for k in sorted(old | new) if k.split('.')[0] not in FREE and old.get(k) != new.get(k)]
@@ -71,8 +74,7 @@ def _claim(folder, config):
         f'{folder} holds another run, with {what}{", …" if len(differ) > 4 else ""}; '
         f'choose another --workdir, or remove this one'
       )
-    steps = [int(p.name) for p in (folder / 'checkpoints').iterdir() if p.name.isdigit()]
-    mixture.check_resume(ConfigDict(about['config']), about['data'], config, max(steps, default=0))
+    mixture.check_resume(ConfigDict(about['config']), about['data'], config, newest)
     about['config']['mixture'], about['data'] = config.mixture, about['data'] | mixture.contents(config)
     if jax.process_index() == 0:  # the next resume goes on from these weights
       disk.write_json(path, about)
@@ -86,8 +88,7 @@ def _claim(folder, config):
     about = {'config': now, 'tokenizer_sha256': sha256, 'data': mixture.contents(config)}
     about |= {'versions': versions, 'git': git_revision()}
     disk.write_json(path, about)
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices('config.json')
+  hosts.shared(path)
 
 
 def _is_box(x):
