@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import operator
 import subprocess
+import zlib
 from pathlib import Path
 
 import jax
@@ -60,8 +61,11 @@ def read_config(folder):
 def _claim(folder, config):
   """Writes config.json into a new folder; in one with a checkpoint, checks that the run is the same."""
   path = folder / 'config.json'
+  newest = max(store.steps(folder / 'checkpoints'), default=0)
+  hosts.agree(newest, f'{folder} is not one folder that all hosts share: its newest checkpoint is another')
+  hosts.agree(zlib.crc32(config.to_json().encode()), 'the hosts were started with different configs')
   now = json.loads(config.to_json())
-  if path.exists() and any((folder / 'checkpoints').glob('[0-9]*')):
+  if path.exists() and newest:
     about = json.loads(path.read_text())
     old, new = disk.flat(about['config']), disk.flat(now)
     differ = [k for k in sorted(old | new) if k.split('.')[0] not in FREE and old.get(k) != new.get(k)]
@@ -71,7 +75,6 @@ def _claim(folder, config):
         f'{folder} holds another run, with {what}{", …" if len(differ) > 4 else ""}; '
         f'choose another --workdir, or remove this one'
       )
-    newest = max(store.steps(folder / 'checkpoints'), default=0)
     mixture.check_resume(ConfigDict(about['config']), about['data'], config, newest)
     about['config']['mixture'], about['data'] = config.mixture, about['data'] | mixture.contents(config)
     if jax.process_index() == 0:  # the next resume goes on from these weights
@@ -86,7 +89,7 @@ def _claim(folder, config):
     about = {'config': now, 'tokenizer_sha256': sha256, 'data': mixture.contents(config)}
     about |= {'versions': versions, 'git': git_revision()}
     disk.write_json(path, about)
-  hosts.barrier('config.json')
+  hosts.shared(path)
 
 
 def _is_box(x):

@@ -52,6 +52,16 @@ def agree(number, what):
       raise InputError(f'{what} ({said}{", …" if len(numbers) > 8 else ""})')
 
 
+def shared(path, wait=60):
+  """Waits until a file that host 0 has written is there for every host; InputError on all when it is not
+  within `wait` seconds (a network folder may remember for a while that it was not)."""
+  barrier('shared')
+  end = time.monotonic() + wait
+  while not path.exists() and time.monotonic() < end:
+    time.sleep(0.5)
+  agree(path.exists(), f'{path.parent} is not one folder that all hosts share: {path.name} is there or not')
+
+
 @contextlib.contextmanager
 def joined(coordinator='', hosts=0, host=-1, wait=300):
   """Inside, jax spans all hosts. Whoever leaves with an exception leaves at once: jax's own way out is a
