@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, generate, losses, metrics, model
+from zhlm import checkpoint, generate, losses, metrics, model, rope
 
 T = 12
 
@@ -96,7 +96,8 @@ def test_key_heads_are_shared_by_neighbouring_query_heads(lm, tokens):
 
 def test_rotary_products_depend_on_the_distance_alone():
   q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
-  at = lambda x, p: np.asarray(model.rope(x, jnp.array([[p]]), 100.0)).ravel()  # noqa: E731
+  c = dataclasses.replace(small()[0].config, K=8, rope_theta=100.0)
+  at = lambda x, p: np.asarray(rope.rotate(x, jnp.array([[p]]), c)).ravel()  # noqa: E731
   products = [at(q, p + 3) @ at(k, p) for p in (0, 1, 50)]
   np.testing.assert_allclose(products, products[0], rtol=1e-4)
   assert abs(at(q, 4) @ at(k, 0) - products[0]) > 1e-3
@@ -111,7 +112,7 @@ def test_log_probs_in_pieces_are_those_of_all_logits(lm, tokens):
 
   @functools.partial(jax.jit, static_argnums=1)
   def read(x, chunk):
-    return model.read_targets(x, embed.T, tokens, 0.7, chunk)
+    return model.read_targets(x, embed.T, tokens, 0.7, chunk=chunk)
 
   got = apply(net, params, tokens, targets_BT=tokens, temperature=0.7)
   for a, b in zip(got, want, strict=True):
@@ -124,7 +125,7 @@ def test_log_probs_in_pieces_are_those_of_all_logits(lm, tokens):
   np.testing.assert_allclose(*slopes, atol=1e-5)
 
 
-@pytest.mark.parametrize('fields', [{'remat': True}, {'dtype': 'bfloat16'}])
+@pytest.mark.parametrize('fields', [{'remat': 'full'}, {'remat': 'dots'}, {'dtype': 'bfloat16'}])
 def test_remat_and_bfloat16_are_the_same_network(fields, lm, tokens):
   net, params = lm
   other = model.Transformer(dataclasses.replace(net.config, **fields))
