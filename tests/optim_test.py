@@ -23,8 +23,10 @@ LETTERS = {
     'norm_q': {'w': 'N_'},
     'q': {'w': 'NDHK', 'b': 'NHK', 'lora_a': 'NDR', 'lora_b': 'NRHK'},
     'o': {'w': 'NHKD', 'b': 'ND', 'lora_a': 'NHKR', 'lora_b': 'NRD'},
-    'router': {'w': 'NDE'},
-    'down': {'w': 'NEFD', 'lora_a': 'NEFR', 'lora_b': 'NERD'},
+    'experts': {
+      'router': {'w': 'NDE'},
+      'down': {'w': 'NEFD', 'lora_a': 'NEFR', 'lora_b': 'NERD'},
+    },
   },
 }
 # D and F are large enough that Adafactor keeps rows and columns, and alike, so that it cannot be seen from
@@ -101,6 +103,7 @@ def test_muon_makes_the_update_of_every_layer_and_expert_orthogonal(params):
   tx = optim.make(config(name='muon', learning_rate=1.0))
   updates, _ = jax.jit(tx.update)(params, tx.init(params), params)
   layers = updates['policy']['layers']
+  layers |= layers['experts']
   # (matrices, rows) of a weight
   shapes = {('q', 'w'): (2, 128), ('o', 'w'): (2, 32), ('router', 'w'): (2, 128)}
   shapes |= {('down', 'w'): (16, 128), ('down', 'lora_a'): (16, 128)}
@@ -231,7 +234,6 @@ def test_the_state_is_cut_as_its_weights(sizes, name):
     params = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype, device=x.sharding), shapes)
     opt = jax.jit(tx.init, out_shardings=jax.tree.map(lambda x: x.sharding, state))(params)
   shards = {k: (x.shape, x.addressable_shards[0].data.shape) for k, x in names(params).items()}
-  all_bytes = sum(x.nbytes for x in jax.tree.leaves(params))
   for path, x in names(opt).items():
     weight = next((k for k in shards if path.endswith(k)), None)
     here = x.addressable_shards[0].data.shape

@@ -104,9 +104,7 @@ def shardings(boxed):
   mesh = jax.sharding.get_mesh()
 
   def one(x):
-    letters = x.names if _is_box(x) else ()
-    # An optimizer may have masked what is in the box: a tree without leaves.
-    return jax.tree.map(lambda leaf: sharding.sharding(mesh, letters, leaf.shape), unbox(x))
+    return sharding.sharding(mesh, x.names if _is_box(x) else (), unbox(x).shape)
 
   return jax.tree.map(one, boxed, is_leaf=_is_box)
 
@@ -224,10 +222,10 @@ class Run:
     Nothing is ever built on one device first.
     """
     shapes = jax.eval_shape(init_params)
-    opt_shapes = jax.eval_shape(lambda: init_opt(init_params()))
+    opt_shapes = sharding.made_from(init_opt, _abstract(shapes))
     latest = self._checkpoints.latest
     if latest is not None:
-      items = {**_abstract(shapes), 'opt': _abstract(opt_shapes)}
+      items = {**_abstract(shapes), 'opt': opt_shapes}
       if carries := stage.carry_shapes():
         items['carry'] = _abstract(carries)
       with _explained(f'cannot read checkpoint {latest.step} of {self.folder}'):
@@ -240,7 +238,7 @@ class Run:
         if read_about(folder)['tokenizer_sha256'] != read_about(self.folder)['tokenizer_sha256']:
           raise InputError(f'{folder} was trained with another tokenizer than that of the data here')
         params[network] |= load(folder, there, shapes[network])
-    opt = jax.jit(init_opt, out_shardings=shardings(opt_shapes))(params)
+    opt = jax.jit(init_opt, out_shardings=jax.tree.map(lambda x: x.sharding, opt_shapes))(params)
     return 0, params, opt, {}
 
   def save(self, step, params, opt, carry):

@@ -33,19 +33,26 @@ def weights_sum_to_one(batch):
   return jax.tree_util.tree_map_with_path(scale, batch)
 
 
-def make_step(loss, tx, microbatches, key):
-  """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is."""
+def make_step(loss, tx, microbatches, key, lora=False):
+  """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is.
+  Gradients, updates and `state.opt` are of what trains: with `lora`, of adapters only (`optim.split`)."""
 
   def split(x):  # by stride: a block would put each microbatch on few of the devices
     return x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1)
 
   def step(state, batch):
     rng = jax.random.fold_in(key, state.step)
+    trained, frozen = optim.split(state.params, lora)
+    at = optim.gradient_at(state.opt, trained)
 
     def part(x):
       i, microbatch = x
       rng_i = jax.random.fold_in(rng, i)
-      (value, info), grads = jax.value_and_grad(loss, has_aux=True)(state.params, microbatch, rng_i)
+
+      def of(trained):
+        return loss(optim.merge(trained, frozen), microbatch, rng_i)
+
+      (value, info), grads = jax.value_and_grad(of, has_aux=True)(at)
       return grads, {'loss': value, **info}
 
     parts = (jnp.arange(microbatches), jax.tree.map(split, weights_sum_to_one(batch)))
@@ -54,8 +61,8 @@ def make_step(loss, tx, microbatches, key):
     (grads, info), _ = jax.lax.scan(
       lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
     )
-    updates, opt = tx.update(grads, state.opt, state.params)
-    params = optax.apply_updates(state.params, updates)
+    updates, opt = tx.update(grads, state.opt, trained)
+    params = optim.merge(optax.apply_updates(trained, updates), frozen)
     info |= {'grad_norm': optax.global_norm(grads), 'param_norm': optax.global_norm(params)}
     return State(state.step + 1, params, opt), info
 
@@ -108,12 +115,16 @@ def train(config, workdir):
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
-    tx = optim.make(config.optimizer, config.steps)
+    tx, lora = optim.make(config), config.model.lora_rank > 0
     key = jax.random.key(config.seed)
   with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
-    start, params, opt, carry = run.restore(lambda: stage.init(key), tx.init, stage)
+
+    def init_opt(params):
+      return tx.init(optim.split(params, lora)[0])
+
+    start, params, opt, carry = run.restore(lambda: stage.init(key), init_opt, stage)
     state = State(jnp.asarray(start, jnp.int32), params, opt)
-    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key), donate_argnums=0)
+    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key, lora), donate_argnums=0)
     log = metrics.Log(workdir, config, state.params, start, mesh)
     previous = _signals(hit)
     try:
