@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, optim, sharding
+from zhlm import checkpoint, losses, optim, sharding, train
 from zhlm.errors import InputError
 
 NAMES = ['adamw', 'muon', 'adafactor', 'lion', 'schedule_free']
@@ -190,19 +190,61 @@ def test_every_matrix_of_a_layer_is_named():
 
 
 def test_with_adapters_only_they_and_a_scalar_head_train(params):
-  trained, frozen = optim.split(params, lora=True)
+  trained, frozen = optim.split(params, adapters=True)
   assert names(trained).keys() == {k for k in names(params) if 'lora_' in k or 'score' in k}
   assert names(trained).keys() | names(frozen).keys() == names(params).keys()
   assert not names(trained).keys() & names(frozen).keys()
-  trained, frozen = optim.split(params, lora=False)
+  trained, frozen = optim.split(params, adapters=False)
   assert names(trained).keys() == names(params).keys() and not names(frozen)
 
 
-@pytest.mark.parametrize('lora', [False, True])
-def test_what_was_split_is_whole_again(lora, params):
-  again = optim.merge(*optim.split(params, lora))
+@pytest.mark.parametrize('adapters', [False, True])
+def test_what_was_split_is_whole_again(adapters, params):
+  again = optim.merge(*optim.split(params, adapters))
   assert jax.tree.structure(again) == jax.tree.structure(params)
   assert all(a is b for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(params), strict=True))
+
+
+def test_a_step_moves_adapters_alone_and_keeps_no_state_of_the_rest():
+  rng = np.random.default_rng(0)
+  shapes = {'w': (4, 3), 'lora_a': (4, 2), 'lora_b': (2, 3)}
+  q = {k: jnp.array(rng.normal(size=(1, *shape)), jnp.float32) for k, shape in shapes.items()}
+  params = {'policy': {'layers': {'q': q}, 'norm': {'w': jnp.ones(4)}}}
+  batch = {'x': jnp.array(rng.normal(size=(8, 4)), jnp.float32), 'weights': jnp.ones(8)}
+
+  def loss(params, batch, _):
+    q = params['policy']['layers']['q']
+    y = batch['x'] * params['policy']['norm']['w'] @ (q['w'] + q['lora_a'] @ q['lora_b'])[0]
+    return losses.total((y**2).sum(-1), batch['weights']), {}
+
+  tx = optim.make(config(name='adamw', weight_decay=0.1))
+  opt = tx.init(optim.split(params, True)[0])
+  assert all("['lora_" in k for k, x in names(opt).items() if x.ndim)
+  step = jax.jit(train.make_step(loss, tx, 2, jax.random.key(0), adapters=True))
+  state, _ = step(train.State(jnp.int32(0), params, opt), batch)
+  same = {k for k, x in names(state.params).items() if (x == names(params)[k]).all()}
+  assert same == {"['policy']['layers']['q']['w']", "['policy']['norm']['w']"}
+
+
+def test_a_step_of_schedule_free_takes_the_gradient_between():
+  """The slope of w²/2 is w: that of y, not of the average that the state holds."""
+  tx = optim.make(config(name='schedule_free', learning_rate=0.1))
+  x = {'w': jnp.array([1.0, -2.0])}
+  batch = {'weights': jnp.ones(4)}
+
+  def loss(params, batch, _):
+    return 0.5 * (params['w'] ** 2).sum() * batch['weights'].sum(), {}
+
+  state, opt = train.State(jnp.int32(0), x, tx.init(x)), tx.init(x)
+  step = jax.jit(train.make_step(loss, tx, 1, jax.random.key(0)))
+  for _ in range(4):
+    state, info = step(state, batch)
+    y = optim.gradient_at(opt, x)
+    assert float(info['grad_norm']) == pytest.approx(float(jnp.linalg.norm(y['w'])), rel=1e-6)
+    updates, opt = tx.update(y, opt, x)
+    x = jax.tree.map(jnp.add, x, updates)
+  np.testing.assert_allclose(state.params['w'], x['w'], rtol=1e-6)
+  assert float(jnp.abs(y['w'] - x['w']).max()) > 0.01
 
 
 # The state on a mesh

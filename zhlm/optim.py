@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
+from zhlm import lora
 from zhlm.errors import InputError
 
 # How many of the last axes of a layer's matrix are summed over (in), and how many are made (out). Those
@@ -77,12 +78,14 @@ def _matrix_axes(params):
 # What trains -------------------------------------------------------------------------------------------
 
 
-def split(params, lora):
-  """(trained, frozen): two nested dicts that share no leaf; neither holds the other's. With `lora` only
-  adapters (`lora_a`, `lora_b`) and a scalar head (`score`, `score_bias`) train, else everything does."""
+def split(params, adapters):
+  """(trained, frozen): two nested dicts that share no leaf; neither holds the other's. With `adapters` only
+  those train, and a scalar head (`score`, `score_bias`), else everything does."""
   trained, frozen = {}, {}
-  for path, x in traverse_util.flatten_dict(params).items():
-    (trained if not lora or path[-1].startswith(('lora_', 'score')) else frozen)[path] = x
+  for path, x in jax.tree_util.tree_leaves_with_path(params):
+    name = tuple(_name(path))
+    trains = not adapters or lora.is_adapter(path) or name[-1].startswith('score')
+    (trained if trains else frozen)[name] = x
   return traverse_util.unflatten_dict(trained), traverse_util.unflatten_dict(frozen)
 
 

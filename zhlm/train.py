@@ -33,16 +33,16 @@ def weights_sum_to_one(batch):
   return jax.tree_util.tree_map_with_path(scale, batch)
 
 
-def make_step(loss, tx, microbatches, key, lora=False):
+def make_step(loss, tx, microbatches, key, adapters=False):
   """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is.
-  Gradients, updates and `state.opt` are of what trains: with `lora`, of adapters only (`optim.split`)."""
+  Gradients, updates and `state.opt` are of what trains: with `adapters`, of those only (`optim.split`)."""
 
   def split(x):  # by stride: a block would put each microbatch on few of the devices
     return x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1)
 
   def step(state, batch):
     rng = jax.random.fold_in(key, state.step)
-    trained, frozen = optim.split(state.params, lora)
+    trained, frozen = optim.split(state.params, adapters)
     at = optim.gradient_at(state.opt, trained)
 
     def part(x):
@@ -115,16 +115,16 @@ def train(config, workdir):
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
-    tx, lora = optim.make(config), config.model.lora_rank > 0
+    tx, adapters = optim.make(config), config.model.lora_rank > 0
     key = jax.random.key(config.seed)
   with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
 
     def init_opt(params):
-      return tx.init(optim.split(params, lora)[0])
+      return tx.init(optim.split(params, adapters)[0])
 
     start, params, opt, carry = run.restore(lambda: stage.init(key), init_opt, stage)
     state = State(jnp.asarray(start, jnp.int32), params, opt)
-    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key, lora), donate_argnums=0)
+    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key, adapters), donate_argnums=0)
     log = metrics.Log(workdir, config, state.params, start, mesh)
     previous = _signals(hit)
     try:
