@@ -106,9 +106,7 @@ def shardings(boxed):
   mesh = jax.sharding.get_mesh()
 
   def one(x):
-    letters = x.names if _is_box(x) else ()
-    # An optimizer may have masked what is in the box: a tree without leaves.
-    return jax.tree.map(lambda leaf: sharding.sharding(mesh, letters, leaf.shape), unbox(x))
+    return sharding.sharding(mesh, x.names if _is_box(x) else (), unbox(x).shape)
 
   return jax.tree.map(one, boxed, is_leaf=_is_box)
 
@@ -215,10 +213,9 @@ class Run:
     init_rest(params) -> {item: tree}: what else an update changes. Nothing is built on one device first.
     """
     shapes = jax.eval_shape(init_params)
-    rest_shapes = jax.eval_shape(lambda: init_rest(init_params()))
+    rest_shapes = sharding.made_from(init_rest, _abstract(shapes))
     if store.steps(self.folder / 'checkpoints'):
-      wanted = {**shapes, **rest_shapes, 'carry': stage.carry_shapes()}
-      wanted = {k: _abstract(x) for k, x in _leafy(wanted).items()}
+      wanted = _leafy({**_abstract(shapes), **rest_shapes, 'carry': _abstract(stage.carry_shapes())})
 
       def want(meta):
         for name, digest in self.frozen.items():
@@ -235,7 +232,7 @@ class Run:
       step, _, items, damaged = store.newest(self.folder / 'checkpoints', want)
       self.saved = step
       self._writer.set_aside(damaged)
-      rest = {k: items.get(k, unbox(x)) for k, x in rest_shapes.items()}
+      rest = {k: items.get(k, x) for k, x in rest_shapes.items()}
       return step, {k: items[k] for k in shapes}, rest, items.get('carry', {})
     params = jax.jit(lambda: unbox(init_params()), out_shardings=shardings(shapes))()
     for network, (folder, there) in stage.start.items():
@@ -243,7 +240,8 @@ class Run:
         if read_about(folder)['tokenizer_sha256'] != read_about(self.folder)['tokenizer_sha256']:
           raise InputError(f'{folder} was trained with another tokenizer than that of the data here')
         params[network] |= load(folder, there, shapes[network])
-    return 0, params, jax.jit(init_rest, out_shardings=shardings(rest_shapes))(params), {}
+    cut = jax.tree.map(lambda x: x.sharding, rest_shapes)
+    return 0, params, jax.jit(init_rest, out_shardings=cut)(params), {}
 
   def save(self, step, params, rest, carry, loss=None):
     """Begins to save, whole or not at all; it is on the disk after `wait`. loss: of the validation, by

@@ -154,3 +154,23 @@ def put_batch(mesh, batch):
     return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(rows, x)
 
   return jax.tree.map(put, batch)
+
+
+def made_from(init, shapes):
+  """The ShapeDtypeStructs of `init(shapes)`, each leaf cut over the current mesh as what it was made from.
+
+  shapes: ShapeDtypeStructs with NamedShardings. An optimizer's moments are cut as their weights; a moment
+  that has lost an axis, as Adafactor's rows and columns have, loses that axis' cut; a new scalar is whole.
+  No optimizer needs a rule: on a mesh of Explicit axes an array's sharding is part of its type, so that
+  tracing `init` there says how all it makes is cut.
+  """
+  mesh = jax.sharding.get_mesh()
+  typed = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Explicit,) * len(mesh.axis_names))
+
+  def on(mesh, x):
+    cut = P() if x.sharding is None else x.sharding.spec
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, cut))
+
+  with jax.set_mesh(typed):
+    made = jax.eval_shape(init, jax.tree.map(lambda x: on(typed, x), shapes))
+  return jax.tree.map(lambda x: on(mesh, x), made)
