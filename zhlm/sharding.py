@@ -50,6 +50,12 @@ def spec(letters):
   return P(*(axes or None for axes in mesh_axes(letters)))
 
 
+def parts(letters):
+  """Into how many parts the mesh that is set cuts an array whose axes bear these letters; 1 without one."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return 1 if mesh.empty else math.prod(mesh.shape[a] for axes in mesh_axes(letters) for a in axes)
+
+
 def make_mesh(sizes, devices=None):
   """The mesh of MESH_AXES; axes that `sizes` does not name are 1, and one may be -1 (all the devices that
   are left). `slices`: parts of a pod joined by a slow network, over which `data` is cut.
