@@ -1,7 +1,7 @@
 """The programs of a config, compiled ahead of time for devices that nobody holds, and the memory they take.
 
-What is compiled is what trains: `train.make_step` with the stage's loss and the config's optimizer, the
-state donated and cut as `checkpoint` cuts it, the batch cut as `put_batch` cuts it. Nothing is allocated.
+What is compiled is what trains, `train.update`: the state donated and cut as `checkpoint` cuts it, the
+batch cut as `put_batch` cuts it. Nothing is allocated.
 """
 
 import math
@@ -103,15 +103,14 @@ def make(config, topology):
     )
   sharding.check_batch(mesh, **config.batch)
   # Shapes are traced before the mesh is set: on devices that are not there, not even a zero can be made.
-  stage, tx = stages.make(config), optim.make(config.optimizer, config.steps)
-  key = jax.random.key(config.seed)
-  params = jax.eval_shape(stage.init, key)
-  opt = jax.eval_shape(lambda: tx.init(stage.init(key)))
+  stage = stages.make(config)
+  step, fresh = train.update(config, stage)
+  params = jax.eval_shape(stage.init, jax.random.key(config.seed))
   batch, others = stage.shapes(), stage.programs()
   with jax.set_mesh(mesh):
-    state = train.State(_cut(jax.ShapeDtypeStruct((), jnp.int32)), _cut(params), _cut(opt))
-    step = train.make_step(stage.loss, tx, config.batch.microbatches, key)
-    programs = {'update': (jax.jit(step, donate_argnums=0), (state, _rows(batch)))}
+    rest = sharding.made_from(fresh, _cut(params))
+    state = train.State(_cut(jax.ShapeDtypeStruct((), jnp.int32)), _cut(params), **rest)
+    programs = {'update': (step, (state, _rows(batch)))}
     programs |= {k: (function, tuple(map(_argument, args))) for k, (function, args) in others.items()}
   given = [x for _, args in programs.values() for x in args if isinstance(x, dict)]
   frozen = {k: v for networks in given for k, v in networks.items() if k in stage.frozen}
@@ -131,7 +130,7 @@ def beside(plan, name):
   given = {k for x in args if isinstance(x, dict) for k in x}
   params = {k: x for k, x in plan.state.params.items() if k not in given}
   frozen = {k: x for k, x in plan.frozen.items() if k not in given}
-  return bytes_each((params, plan.state.opt, frozen))
+  return bytes_each((plan.state._replace(params=params), frozen))
 
 
 def at_least(plan):
@@ -139,7 +138,8 @@ def at_least(plan):
   in the type of the products (their norm is taken before the first is used), summed over microbatches in
   float32."""
   each = 4 if plan.config.batch.microbatches > 1 else jnp.dtype(plan.config.model.dtype).itemsize
-  gradients = sum(_bytes(x) * each // x.dtype.itemsize for x in jax.tree.leaves(plan.state.params))
+  trained, _ = optim.split(plan.state.params, plan.config.model.lora_rank > 0)
+  gradients = sum(_bytes(x) * each // x.dtype.itemsize for x in jax.tree.leaves(trained))
   return resident(plan) + gradients
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zhlm import checkpoint, metrics, optim, sharding, stages
+from zhlm import checkpoint, metrics, sharding, stages, train
 from zhlm.errors import InputError
 from zhlm.plan import collectives, compiled, hlo, roofline, topologies
 
@@ -222,10 +222,10 @@ def on_paper(config, topology, compile_for=(), most=1_024):
   if topology.chip is None:
     raise InputError(f'--scaling needs chips with published bandwidths, not {topology.name}')
   family = topology.name.split('-')[0]
-  stage, tx = stages.make(config), optim.make(config.optimizer, config.steps)
+  stage = stages.make(config)
   boxed = jax.eval_shape(stage.init, jax.random.key(0))
   count = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))  # noqa: E731
-  opt = count(jax.eval_shape(tx.init, checkpoint.unbox(boxed)))
+  opt = count(jax.eval_shape(train.update(config, stage)[1], checkpoint.unbox(boxed)))
   found, n = [], 1
   while n <= most:
     where = slice_of(family, n)

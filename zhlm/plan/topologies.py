@@ -52,8 +52,7 @@ GRIDS = {
   'v6e': _SQUARES,
 }
 NEEDS_LIBTPU = (
-  "needs libtpu (no TPU is needed): pip install 'zhlm[tpu]', or put it into .venv/libtpu with "
-  'pip install --no-deps --target .venv/libtpu libtpu==0.0.42.1'
+  "needs libtpu, though no TPU: pip install 'zhlm[tpu]', or make extras, which puts it into .venv"
 )
 
 
