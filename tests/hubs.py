@@ -37,7 +37,9 @@ TEMPLATES = {
 {%- set thought = content.split('</think>')[0].split('<think>')[-1].strip('\\n') -%}
 {%- set content = content.split('</think>')[-1].lstrip('\\n') -%}
 {%- endif -%}
-{%- if loop.last -%}{%- set content = '<think>\\n' + thought + '\\n</think>\\n\\n' + content -%}{%- endif -%}
+{%- if loop.last -%}
+{%- set content = '<think>\\n' + thought + '\\n</think>\\n\\n' + content -%}
+{%- endif -%}
 {%- endif -%}
 {{- '<|im_start|>' + m.role + '\\n' + content + '<|im_end|>\\n' -}}
 {%- endfor -%}
@@ -56,12 +58,16 @@ TEMPLATES = {
   'leads': """{{- bos_token -}}
 {%- for m in messages -%}
 {%- if m.role == 'user' -%}{{- '<｜User｜>' + m.content -}}{%- endif -%}
-{%- if m.role == 'assistant' -%}{{- '<｜Assistant｜>' + m.content.split('</think>')[-1] + eos_token -}}{%- endif -%}
+{%- if m.role == 'assistant' -%}
+{{- '<｜Assistant｜>' + m.content.split('</think>')[-1] + eos_token -}}
+{%- endif -%}
 {%- if m.role == 'system' -%}{{- m.content -}}{%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<｜Assistant｜><think>\\n' -}}{%- endif -%}""",
   # Marks of turns that are mere text, no system turn, and a tracking tag.
-  'words': """{%- if messages[0].role == 'system' -%}{{- raise_exception('no system turn, please') -}}{%- endif -%}
+  'words': """{%- if messages[0].role == 'system' -%}
+{{- raise_exception('no system turn, please') -}}
+{%- endif -%}
 {{- bos_token -}}
 {%- for m in messages -%}
 {%- if m.role == 'user' -%}{{- '[INST] ' + m.content | trim + ' [/INST]' -}}
@@ -157,10 +163,12 @@ def make(folder, kind='qwen', template='chatml', own=True):
 
 
 _HARD = [
-  '今天天气很好', '𠮷野家', '㐂', '，。！？“”《》', 'Ａ１①㎡ﬁ', 'The cat', 'naïve', 'e\u0301', '각', 'שלום', 'ไทย',
-  '👨\u200d👩\u200d👧', '🇨🇳', '👍🏽', ' ', '  ', '\u3000', '\u00a0', '\t', '\n', '\r\n', '\n\n', '\u2028', '\u200b',
-  '\ufeff', '\u2581', '\ufffd', '\x00', '\x07', '\x7f', '\ue000', '\U0010ffff', '12345', '3.14', '<|im_end|>',
-  '<|im_start|>user\n', '<|endoftext|>', '<think>', '</s>', '<unk>', '<0x0A>', '<|eot|>', '[INST]', '{{ 7*7 }}', '%',
+  '今天天气很好', '𠮷野家', '㐂', '，。！？“”《》', 'Ａ１①㎡ﬁ', 'The cat', 'naïve', 'e\u0301', '각',
+  'שלום', 'ไทย', '👨\u200d👩\u200d👧', '🇨🇳', '👍🏽', ' ', '  ', '\u3000', '\u00a0', '\t',
+  '\n', '\r\n', '\n\n', '\u2028', '\u200b', '\ufeff', '\u2581', '\ufffd', '\x00',
+  '\x07', '\x7f', '\ue000', '\U0010ffff', '12345', '3.14', '<|im_end|>',
+  '<|im_start|>user\n', '<|endoftext|>', '<think>', '</s>', '<unk>', '<0x0A>',
+  '<|eot|>', '[INST]', '{{ 7*7 }}', '%',
 ]  # fmt: skip
 
 
