@@ -2,36 +2,15 @@
 
   python -m launch.train --config=configs/STAGE.py:size=SIZE,mesh=MESH --config.FIELD=VALUE --workdir=DIR
 
-Letters are axes: B batch, T time, D model, F feed-forward, V vocabulary, H heads, G key/value heads,
-K head size, N layers. Imports neither jax nor zhlm.
+Sizes and meshes, by name, stand in configs/sizes.py; the letters that name axes, in zhlm/sharding.py.
+Imports neither jax nor zhlm.
 """
 
 import difflib
 
 from ml_collections import ConfigDict
 
-# Transformer sizes; parameters with tied embeddings and the vocabulary given here.
-SIZES = {
-  'tiny': dict(D=32, F=64, N=2, H=8, G=8, K=4, V=352, T=64),  # tests: heads divide any 8-device mesh
-  'demo': dict(D=256, F=640, N=4, H=4, G=4, K=64, V=6_400, T=128),  # 4.7 M: a laptop's quarter hour
-  '26m': dict(D=512, F=1_408, N=8, H=8, G=2, K=64, V=6_400, T=512),  # 26 M
-  '64m': dict(D=768, F=2_432, N=8, H=8, G=4, K=96, V=6_400, T=1_024),  # 64 M: minimind-3's shape
-  '110m': dict(D=768, F=2_048, N=12, H=12, G=12, K=64, V=32_000, T=1_024),  # 110 M: GPT-2 small's
-  '0.6b': dict(D=1_024, F=3_072, N=28, H=16, G=8, K=128, V=151_936, T=4_096),  # Qwen3-0.6B
-  '1.7b': dict(D=2_048, F=6_144, N=28, H=16, G=8, K=128, V=151_936, T=4_096),  # Qwen3-1.7B
-  '7b': dict(D=4_096, F=11_008, N=32, H=32, G=32, K=128, V=64_000, T=4_096),  # Llama-2 7B, Yi's vocabulary
-}
-
-# data x fsdp x tensor. Names are slices: v4-32 is 16 chips, v5p-256 is 128 (two cores a chip).
-MESHES = {
-  'one': (1, 1, 1),  # one device: a laptop's CPU, one GPU
-  'all': (-1, 1, 1),  # every device, the model copied to each
-  'fsdp': (1, -1, 1),  # every device, the model cut over them
-  'gpu_8': (1, 8, 1),  # one host of eight GPUs
-  'v4_32': (1, 16, 1),
-  'v5e_16': (1, 16, 1),
-  'v5p_256': (4, 32, 1),  # fsdp beyond 32 makes slices of D so thin that XLA stops gathering them
-}
+from configs.sizes import MESHES, SIZES
 
 
 def choose(kind, name, choices):
@@ -57,7 +36,7 @@ def get_config(size='demo', mesh='one'):
   """The defaults of all stages at one size and mesh. A stage changes some and locks it: from then on a
   misspelt field fails instead of being ignored."""
   shape = dict(choose('size', size, SIZES))
-  data, fsdp, tensor = choose('mesh', mesh, MESHES)
+  axes = choose('mesh', mesh, MESHES)
   c = ConfigDict()
   c.stage = ''  # a module of zhlm/stages, or any importable module by its dotted name
   c.seed = 0  # of weights, order of data, and samples
@@ -77,14 +56,44 @@ def get_config(size='demo', mesh='one'):
   c.keep = 2  # newest checkpoints to keep
   c.evals = ()  # modules of zhlm/evals that launch.evaluate runs on a finished run
 
-  c.model = ConfigDict(shape)
+  c.model = ConfigDict()  # the defaults are Qwen3's architecture; `shape` then says V D F N H G K and more
   c.model.rope_theta = 10_000.0  # base of the rotary wavelengths; long contexts want 1e6
+  c.model.rope_fraction = 1.0  # of each head that is rotated
+  c.model.rope_interleaved = False  # rotate neighbours (GLM, ERNIE), not halves
+  c.model.rope_scaling = ''  # to contexts longer than rope_T: 'linear', 'ntk', 'llama3', 'yarn'
+  c.model.rope_factor = 1.0  # by which the context grows; ntk: alpha
+  c.model.rope_T = 0  # tokens, the context before scaling (llama3, yarn)
+  c.model.rope_low, c.model.rope_high = (
+    1.0,
+    4.0,
+  )  # llama3: turns in rope_T: all scaled … none
+  c.model.rope_slow, c.model.rope_fast = 1.0, 32.0  # yarn: the same, beta_slow and beta_fast
+  c.model.rope_attention = 0.0  # yarn: factor on queries and keys; 0 is 0.1·ln(rope_factor) + 1
   c.model.norm_eps = 1e-6
+  c.model.qk_norm = 'before'  # RMSNorm of queries and keys 'before' the rotation, 'after' it, or '' none
+  c.model.qkv_bias, c.model.o_bias = False, False  # Qwen2 has the first, InternLM-1 both
+  c.model.sandwich = False  # norms after attention and feed-forward, too (GLM-4)
+  c.model.window = 0  # tokens that a token sees, itself included; 0 is all before it
   c.model.tied = True  # one matrix embeds and predicts: right for small models
+  c.model.embed_scale, c.model.residual_scale, c.model.logit_scale = 1.0, 1.0, 1.0  # MiniCPM's multipliers
+  c.model.attention_scale = 0.0  # of the products of queries and keys; 0 is K^-½
+  c.model.mup_D = 0  # muP: the width D at which learning rates were tuned; 0 is off
+  c.model.E = 0  # experts in place of one feed-forward network; 0 is none
+  c.model.top = 8  # experts that a token goes to
+  c.model.top_normalised = True  # their weights sum to one
+  c.model.balance_cost = 1e-3  # weight of the load-balance loss, which is 1 when experts are used alike
+  c.model.capacity = 0.0  # tokens an expert takes, in even shares; 0 takes all, for E/top times the work
+  c.model.lora_rank = 0  # of low-rank adapters, which then alone are trained; 0 is none
+  c.model.lora_alpha = 16.0  # their product weighs lora_alpha / lora_rank
+  c.model.lora_on = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')  # projections that have one
+  c.model.attention = 'auto'  # or 'xla', 'blockwise', 'cudnn', 'splash': see zhlm/attention.py
   small = size in ('tiny', 'demo')
-  c.model.remat = not small  # a third more arithmetic for a fraction of the memory
-  c.model.dtype = 'float32' if small else 'bfloat16'  # of matrix products
-  c.mesh = ConfigDict(dict(data=data, fsdp=fsdp, tensor=tensor))
+  c.model.remat = 'none' if small else 'full'  # of blocks' activations; or 'dots': keep products
+  c.model.dtype = 'float32' if small else 'bfloat16'  # of matrix products; weights are float32
+  c.model.update(shape)
+  c.mesh = ConfigDict(dict(data=1, fsdp=1, sequence=1, expert=1, tensor=1))  # devices along each axis
+  c.mesh.slices = 1  # of a pod, over which `data` is cut: they are joined by a slow network
+  c.mesh.update(axes)
 
   c.reward = ConfigDict()
   c.reward.C = 4  # completions of a prompt compared at once; more than these are left out

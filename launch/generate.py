@@ -46,7 +46,7 @@ def main(_):
   opened = evals.open_run(_WORKDIR.value)
   config, words = opened.config, opened.tokenizer
   base = config.stage == 'pretrain'
-  with jax.set_mesh(sharding.make_mesh({'data': 1, 'fsdp': 1, 'tensor': 1}, jax.devices()[:1])):
+  with jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1])):
     net, params = model.make(config), opened.load('policy')
     how = dict(temperature=_TEMPERATURE.value, top_k=_TOP_K.value, top_p=_TOP_P.value, S=config.batch.T)
     stop = chat.end_of_text(words) if base else chat.end_of_turn(words)

@@ -35,17 +35,17 @@ def saved(toy, tmp_path_factory):
   folder, config = tmp_path_factory.mktemp('saved') / 'run', tiny.config('pretrain', toy)
   stage, tx = stages.make(config), optax.adam(0.1)
   with jax.set_mesh(mesh(2, 2, 2)), checkpoint.Run(folder, config) as run:
-    step, params, opt = run.restore(lambda: stage.init(jax.random.key(0)), tx.init, {})
+    step, params, opt, _ = run.restore(lambda: stage.init(jax.random.key(0)), tx.init, stage)
     assert step == 0
     opt = jax.tree.map(lambda x: x + 1, opt)
-    run.save(4, params, opt)
+    run.save(4, params, opt, {})
   return folder, config, params, opt
 
 
 def reopen(folder, config, on):
   stage, tx = stages.make(config), optax.adam(0.1)
   with jax.set_mesh(on), checkpoint.Run(folder, config) as run:
-    return run.restore(lambda: stage.init(jax.random.key(9)), tx.init, stage.start)
+    return run.restore(lambda: stage.init(jax.random.key(9)), tx.init, stage)[:3]
 
 
 @pytest.mark.parametrize('sizes', [(1, 1, 1), (1, 8, 1), (8, 1, 1), (1, 2, 4)])
@@ -115,7 +115,7 @@ def test_the_newest_are_kept(toy, tmp_path):
   config = tiny.config('pretrain', toy, keep=2)
   with jax.set_mesh(mesh()), checkpoint.Run(tmp_path, config) as run:
     for step in (1, 2, 3, 4):
-      run.save(step, {'policy': {'w': jnp.full(3, step)}}, {'m': jnp.zeros(3)})
+      run.save(step, {'policy': {'w': jnp.full(3, step)}}, {'m': jnp.zeros(3)}, {})
   assert sorted(p.name for p in (tmp_path / 'checkpoints').iterdir()) == ['3', '4']
 
 

@@ -29,7 +29,10 @@ ORDER = [
   ['zhlm.data'],
   ['zhlm.generate'],
   ['zhlm.model'],
-  ['zhlm.losses', 'zhlm.sharding', 'zhlm.disk'],
+  ['zhlm.moe', 'zhlm.lora'],
+  ['zhlm.layers'],
+  ['zhlm.attention', 'zhlm.rope', 'zhlm.losses'],
+  ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts'],
   ['zhlm.errors'],
 ]
 

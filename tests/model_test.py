@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, generate, losses, metrics, model
+from zhlm import checkpoint, generate, lora, losses, metrics, model, rope
+from zhlm.errors import InputError
 
 T = 12
 
@@ -68,10 +69,17 @@ def test_packed_documents_do_not_meet(lm, tokens):
   np.testing.assert_allclose(before[:, 5:9], alone, atol=2e-5)
 
 
-@pytest.mark.parametrize('G', [4, 2, 1])
-def test_decode_matches_forward(G, tokens):
+EVERY = dict(qk_norm='after', qkv_bias=True, o_bias=True, sandwich=True, rope_interleaved=True)
+SCALES = dict(embed_scale=3.0, residual_scale=0.5, logit_scale=0.25, attention_scale=0.3, tied=False)
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [{'G': 4}, {'G': 2}, {'G': 1}, EVERY, SCALES, {'window': 3}, {'E': 4, 'top': 2}, {'lora_rank': 2}],
+)
+def test_decode_matches_forward(fields, tokens):
   """Rows of different lengths, padded with what must not be seen."""
-  net, params = small(G=G)
+  net, params = small(**fields)
   lengths, new = jnp.array([2, 7, 4]), 5
   full = apply(net, params, tokens)
   prompts = jnp.where(jnp.arange(8) < lengths[:, None], tokens[:, :8], 22)
@@ -94,9 +102,56 @@ def test_key_heads_are_shared_by_neighbouring_query_heads(lm, tokens):
   np.testing.assert_allclose(out, apply(net, params, tokens), atol=2e-5)
 
 
+def test_a_window_is_how_many_tokens_a_token_sees(tokens):
+  net, params = small(window=3, N=1)
+  before = apply(net, params, tokens)
+  for t in (0, 4, T - 1):
+    changed = (
+      np.abs(apply(net, params, tokens.at[:, t].set((tokens[:, t] + 1) % 23)) - before).max((0, 2)) > 1e-4
+    )
+    assert changed.nonzero()[0].tolist() == [*range(t, min(t + 3, T))]
+
+
+@pytest.mark.parametrize('field', ['embed_scale', 'residual_scale', 'logit_scale', 'attention_scale'])
+def test_every_multiplier_multiplies(field, tokens):
+  net, params = small()
+  other = model.Transformer(dataclasses.replace(net.config, **{field: 2.0}))
+  a, b = apply(net, params, tokens), apply(other, params, tokens)
+  if field == 'logit_scale':
+    np.testing.assert_allclose(b, 2 * a, rtol=1e-6)
+    for x, y in zip(
+      apply(other, params, tokens, targets_BT=tokens), losses.log_probs(b, tokens), strict=True
+    ):
+      np.testing.assert_allclose(x, y, atol=1e-5)
+  else:
+    assert np.abs(a - b).max() > 1e-2
+
+
+def test_adapters_begin_as_nothing_and_merge_into_their_weights(tokens):
+  net, params = small(lora_rank=3, lora_alpha=6.0, lora_on=('q', 'o', 'up'))
+  plain = model.Transformer(dataclasses.replace(net.config, lora_rank=0))
+  merged = lora.merge(params, net.config)
+  assert {k for k, x in params['layers'].items() if 'lora_a' in x} == {'q', 'o', 'up'}
+  shapes = jax.eval_shape(plain.init, jax.random.key(0), tokens)['params']
+  assert jax.tree.structure(merged) == jax.tree.structure(checkpoint.unbox(shapes))
+  out = apply(net, params, tokens)
+  np.testing.assert_allclose(apply(plain, merged, tokens), out, atol=2e-5)
+  assert np.abs(apply(plain, params, tokens) - out).max() > 1e-2  # the same weights, adapters off
+  fresh = jax.jit(net.init)(jax.random.key(0), tokens)['params']
+  fresh = checkpoint.unbox(fresh)
+  np.testing.assert_array_equal(apply(net, fresh, tokens), apply(plain, fresh, tokens))
+
+
+@pytest.mark.parametrize('fields', [{'remat': 'some'}, {'qk_norm': 'between'}, {'E': 4, 'top': 5}])
+def test_a_choice_that_is_none_lists_the_choices(fields):
+  with pytest.raises(InputError, match=rf'model.{[*fields][-1]}=.*choose from'):
+    small(**fields)
+
+
 def test_rotary_products_depend_on_the_distance_alone():
   q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
-  at = lambda x, p: np.asarray(model.rope(x, jnp.array([[p]]), 100.0)).ravel()  # noqa: E731
+  c = dataclasses.replace(small()[0].config, K=8, rope_theta=100.0)
+  at = lambda x, p: np.asarray(rope.rotate(x, jnp.array([[p]]), c)).ravel()  # noqa: E731
   products = [at(q, p + 3) @ at(k, p) for p in (0, 1, 50)]
   np.testing.assert_allclose(products, products[0], rtol=1e-4)
   assert abs(at(q, 4) @ at(k, 0) - products[0]) > 1e-3
@@ -111,7 +166,7 @@ def test_log_probs_in_pieces_are_those_of_all_logits(lm, tokens):
 
   @functools.partial(jax.jit, static_argnums=1)
   def read(x, chunk):
-    return model.read_targets(x, embed.T, tokens, 0.7, chunk)
+    return model.read_targets(x, embed.T, tokens, 0.7, chunk=chunk)
 
   got = apply(net, params, tokens, targets_BT=tokens, temperature=0.7)
   for a, b in zip(got, want, strict=True):
@@ -124,7 +179,7 @@ def test_log_probs_in_pieces_are_those_of_all_logits(lm, tokens):
   np.testing.assert_allclose(*slopes, atol=1e-5)
 
 
-@pytest.mark.parametrize('fields', [{'remat': True}, {'dtype': 'bfloat16'}])
+@pytest.mark.parametrize('fields', [{'remat': 'full'}, {'remat': 'dots'}, {'dtype': 'bfloat16'}])
 def test_remat_and_bfloat16_are_the_same_network(fields, lm, tokens):
   net, params = lm
   other = model.Transformer(dataclasses.replace(net.config, **fields))
@@ -146,20 +201,27 @@ def test_remat_and_bfloat16_are_the_same_network(fields, lm, tokens):
       np.testing.assert_allclose(x, y, atol=1e-5)
 
 
-@pytest.mark.parametrize('tied', [True, False])
+@pytest.mark.parametrize('fields', [{}, {'tied': False}, EVERY, {'E': 4, 'top': 2, 'lora_rank': 2}])
 @pytest.mark.parametrize('head', ['lm', 'scalar'])
-def test_every_weight_bears_its_letters(head, tied):
-  c = dataclasses.replace(small()[0].config, tied=tied)
+def test_every_weight_bears_its_letters(head, fields):
+  c = dataclasses.replace(small()[0].config, **fields)
   boxed = jax.eval_shape(model.Transformer(c, head).init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+  boxed = boxed['params']
   leaves = jax.tree.leaves(boxed, is_leaf=lambda x: hasattr(x, 'names'))
   for x in leaves:
     assert len(x.names) == x.value.ndim and x.value.dtype == jnp.float32
     for letter, n in zip(x.names, x.value.shape, strict=True):
-      assert letter == '_' or n == getattr(c, letter)
-  size = sum(x.value.size for x in leaves)
+      assert letter == '_' or n == (c.lora_rank if letter == 'R' else getattr(c, letter))
+
+
+@pytest.mark.parametrize('tied', [True, False])
+@pytest.mark.parametrize('head', ['lm', 'scalar'])
+def test_the_parameters_are_those_of_the_formula(head, tied):
+  net, params = small(head, tied=tied)
+  c = net.config
   block = c.D * c.K * (2 * c.H + 2 * c.G) + 3 * c.D * c.F + 2 * c.D + 2 * c.K
   heads = {'scalar': c.D + 1, 'lm': 0 if tied else c.D * c.V}
-  assert size == c.N * block + c.V * c.D + c.D + heads[head]
+  assert metrics.count(params) == c.N * block + c.V * c.D + c.D + heads[head]
 
 
 def test_a_fresh_network_predicts_nearly_uniformly():

@@ -91,12 +91,13 @@ def test_two_rollouts_differ_and_one_repeats(complete, x):
 
 @pytest.fixture(scope='module')
 def ppo(toy, runs):
-  """(stage, its params at the start, their mesh)."""
+  """(stage, its networks at the start, their mesh)."""
   config = tiny.config('ppo', toy, runs)
   mesh = sharding.make_mesh(config.mesh)
   with jax.set_mesh(mesh):
     stage = stages.make(config)
-    params = {k: checkpoint.load(*start) for k, start in stage.start.items()}
+    trained = {k: checkpoint.load(*start) for k, start in stage.start.items()}
+    params = {**checkpoint.open_frozen(stage, config), **trained}
   return stage, params, mesh
 
 
@@ -105,7 +106,7 @@ def test_the_first_pass_over_a_rollout_is_on_policy(ppo):
   with jax.set_mesh(mesh):
     batches = stage.batches(lambda: params, 0, 'train')
     for _ in range(2):  # two minibatches of the first rollout, before any update
-      batch, info = next(batches)
+      batch, info, _ = next(batches)
       weights = batch['weights'] / batch['weights'].sum()
       _, numbers = jax.jit(stage.loss)(params, {**batch, 'weights': weights}, None)
       assert float(numbers['ratio']) == pytest.approx(1, abs=1e-5)
@@ -124,9 +125,26 @@ def test_a_rollout_is_shared_by_its_minibatches_and_the_next_is_new(ppo):
     one, two, three, four = (next(batches)[0] for _ in range(4))
     later = stage.batches(lambda: params, 2, 'train')
     np.testing.assert_array_equal(next(later)[0]['tokens'], three['tokens'])  # start=2 is rollout 1
-  assert stage.period == 2
   assert len(texts(one, two)) == 16 or not texts(one) & texts(two)
   assert texts(one, two) != texts(three, four)
+
+
+def test_a_rollout_in_flight_goes_on_where_it_stood(ppo):
+  """Between its two minibatches, with other weights by now, and from there into the next rollout."""
+  stage, params, mesh = ppo
+  with jax.set_mesh(mesh):
+    batches = stage.batches(lambda: params, 0, 'train')
+    _, _, carry = next(batches)
+    wanted = [next(batches)[:2] for _ in range(2)]
+    moved = {**params, 'policy': jax.tree.map(lambda x: x * 1.1, params['policy'])}
+    now = iter([params])  # asked once, for the second rollout
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), (carry, stage.carry_shapes()))
+    later = stage.batches(lambda: next(now), 1, 'train', carry)
+    found = [next(later)[:2] for _ in range(2)]
+    other = next(stage.batches(lambda: moved, 2, 'train', carry))[0]
+  assert shapes[0] == shapes[1]
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  assert texts(other) != texts(wanted[1][0])  # the next rollout is the policy's of the moment
 
 
 def test_the_same_prompts_are_answered_anew_each_time(ppo, toy, monkeypatch):

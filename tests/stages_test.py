@@ -1,33 +1,39 @@
 """Every stage on every mesh; a stage of one's own; what each stage promises of its loss."""
 
+import math
+
 import jax
 import pytest
 
 from configs import base
 from tests import tiny
 from zhlm import checkpoint, stages
-from zhlm.sharding import MESH_AXES
 
 DEVICES = 8
 
 
 def fits(sizes):
   """Whether a mesh takes some or all of the eight devices."""
-  known = 1
-  for s in sizes:
-    known *= abs(s)
-  return DEVICES % known == 0
+  return DEVICES % math.prod(map(abs, sizes)) == 0
 
 
-NAMED = {name: sizes for name, sizes in base.MESHES.items() if fits(sizes)}
-MESHES = {'8x1x1': (8, 1, 1), '1x8x1': (1, 8, 1), '2x2x2': (2, 2, 2), '1x1x8': (1, 1, 8)}
+NAMED = {
+  name: [axes.get(a, 1) for a in ('data', 'fsdp', 'tensor')]
+  for name, axes in base.MESHES.items()
+  if fits(axes.values())
+}
+MESHES = {
+  '8x1x1': (8, 1, 1),
+  '1x8x1': (1, 8, 1),
+  '2x2x2': (2, 2, 2),
+  '1x1x8': (1, 1, 8),
+}  # data fsdp tensor
+AXES = ('data', 'fsdp', 'tensor')
 
 
 def resolved(sizes):
   """The sizes with -1 replaced by what is left of eight devices."""
-  known = -1
-  for s in sizes:
-    known *= s
+  known = math.prod(map(abs, sizes))
   return tuple(DEVICES // known if s == -1 else s for s in sizes)
 
 
@@ -42,7 +48,7 @@ def test_mesh_does_not_change_the_losses(stage, mesh, runs, toy, tmp_path, monke
   """The first five on eight devices are those on one, to 2e-5."""
   one = tiny.lines(runs(stage))[:5]
   monkeypatch.setattr(checkpoint.Run, 'save', lambda *_: None)  # checkpoint_test saves on meshes
-  sizes = {f'mesh__{a}': n for a, n in zip(MESH_AXES, MESHES[mesh], strict=True)}
+  sizes = {f'mesh__{a}': n for a, n in zip(AXES, MESHES[mesh], strict=True)}
   state = tiny.train(stage, toy, tmp_path / 'run', runs, steps=5, **sizes)
   assert all(len(x.sharding.device_set) == DEVICES for x in jax.tree.leaves(state.params))
   eight = tiny.lines(tmp_path / 'run')

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import json
+import operator
 import shutil
 import subprocess
 from pathlib import Path
@@ -182,6 +183,15 @@ def load(folder, network, into=None):
       return checkpoints.load_checkpointables(step, {network: wanted})[network]
 
 
+def open_frozen(stage, config):
+  """The networks that a stage never trains, {name: params}. Raises InputError where no run is named."""
+  folders = {name: operator.attrgetter(field)(config) for name, (field, _) in stage.frozen.items()}
+  if not all(folders.values()):
+    fields = ' and '.join(dict.fromkeys(f'--config.{field}=RUN' for field, _ in stage.frozen.values()))
+    raise InputError(f'{config.stage} needs {fields}, for its networks {" and ".join(folders)}')
+  return {name: load(folders[name], there) for name, (_, there) in stage.frozen.items()}
+
+
 class Run:
   """The folder of the run being trained: a context, inside which it restores and saves."""
 
@@ -205,11 +215,11 @@ class Run:
       if error is None:
         raise
 
-  def restore(self, init_params, init_opt, start):
-    """(step, params, opt) to go on from, the first of:
+  def restore(self, init_params, init_opt, stage):
+    """(step, params, opt, carry) to go on from, the first of:
 
     1. this run's newest checkpoint;
-    2. the weights that `start` names, {network: (run folder, network there)}, in a fresh state;
+    2. the weights that `stage.start` names, {network: (run folder, network there)}, in a fresh state;
     3. a fresh state.
     Nothing is ever built on one device first.
     """
@@ -218,23 +228,27 @@ class Run:
     latest = self._checkpoints.latest
     if latest is not None:
       items = {**_abstract(shapes), 'opt': _abstract(opt_shapes)}
+      if carries := stage.carry_shapes():
+        items['carry'] = _abstract(carries)
       with _explained(f'cannot read checkpoint {latest.step} of {self.folder}'):
         items = self._checkpoints.load_checkpointables(latest.step, items)
-      opt = items.pop('opt')
-      return latest.step, items, opt
+      opt, carry = items.pop('opt'), items.pop('carry') if carries else {}
+      return latest.step, items, opt, carry
     params = jax.jit(lambda: unbox(init_params()), out_shardings=shardings(shapes))()
-    for network, (folder, there) in start.items():
+    for network, (folder, there) in stage.start.items():
       if folder:
         if read_about(folder)['tokenizer_sha256'] != read_about(self.folder)['tokenizer_sha256']:
           raise InputError(f'{folder} was trained with another tokenizer than that of the data here')
         params[network] |= load(folder, there, shapes[network])
     opt = jax.jit(init_opt, out_shardings=shardings(opt_shapes))(params)
-    return 0, params, opt
+    return 0, params, opt, {}
 
-  def save(self, step, params, opt):
+  def save(self, step, params, opt, carry):
     """Whole or not at all. Raises InputError when the disk does not take it; older ones stay."""
     heads = {k: 'scalar' if 'score' in x else 'lm' for k, x in params.items()}
     items = {**params, 'opt': opt, 'meta': {'step': step, 'heads': heads}}
+    if carry:
+      items['carry'] = carry
     old = self._checkpoints.latest
     kept = f'checkpoint {old.step} is whole' if old else 'there is no earlier one'
     with _explained(

@@ -2,25 +2,33 @@
 
     B batch   T time   S key time   D model   F feed-forward   V vocabulary
     H heads   G key/value heads   K head size   N layers   C completions of one prompt
+    E experts   J choices of experts   L slots of an expert   R rank of an adapter
 
 `jax.jit` with these shardings is what `pjit` has become: XLA's partitioner does the rest.
 This file knows neither models nor stages.
 """
 
+import math
+
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from zhlm.errors import InputError
 
-MESH_AXES = ('data', 'fsdp', 'tensor')
+# From the slowest network to the fastest: `tensor` talks most, so its devices are neighbours.
+MESH_AXES = ('data', 'fsdp', 'sequence', 'expert', 'tensor')
 
 # Letter -> mesh axes. An axis is used once a spec, the leftmost letter first: in `BTD` the batch has
-# already taken fsdp, so activations keep D whole; in the weight `DF`, D is cut by fsdp, F by tensor.
+# already taken fsdp, so activations keep D whole; in the weight `DF`, D is cut by fsdp (and by expert,
+# unless E has taken that), F by tensor. Keys' time S stays whole: where T is cut, keys are gathered.
 RULES = {
-  'B': ('data', 'fsdp'),
-  'D': ('fsdp',),
+  'B': ('data', 'fsdp', 'expert'),
+  'T': ('sequence',),
+  'D': ('fsdp', 'expert'),
+  'E': ('expert',),
   'F': ('tensor',),
   'V': ('tensor',),
   'H': ('tensor',),
@@ -43,35 +51,53 @@ def spec(letters):
 
 
 def make_mesh(sizes, devices=None):
-  """A mesh data x fsdp x tensor; one size may be -1 (all the devices that are left).
+  """The mesh of MESH_AXES; axes that `sizes` does not name are 1, and one may be -1 (all the devices that
+  are left). `slices`: parts of a pod joined by a slow network, over which `data` is cut.
 
   Raises InputError when the sizes do not divide the number of devices.
   """
   devices = jax.devices() if devices is None else devices
-  sizes = [sizes[axis] for axis in MESH_AXES]
-  text = ' x '.join(f'{a}={s}' for a, s in zip(MESH_AXES, sizes, strict=True))
+  sizes = {**dict.fromkeys((*MESH_AXES, 'slices'), 1), **sizes}
+  slices, sizes = sizes['slices'], [sizes[axis] for axis in MESH_AXES]
+  text = ' x '.join(f'{a}={s}' for a, s in zip(MESH_AXES, sizes, strict=True) if s != 1) or 'of one'
   if any(s == 0 or s < -1 for s in sizes) or sizes.count(-1) > 1:
     raise InputError(f'mesh {text}: sizes are positive; one of them may be -1 (all that is left)')
-  known = int(np.prod([s for s in sizes if s != -1]))
+  known = math.prod(s for s in sizes if s != -1)
   if len(devices) % known:
     raise InputError(
       f'mesh {text} needs a multiple of {known} devices, but there are {len(devices)} '
       f'({devices[0].platform}); choose sizes whose product divides {len(devices)}'
     )
   sizes = [len(devices) // known if s == -1 else s for s in sizes]
-  grid = np.array(devices[: int(np.prod(sizes))]).reshape(sizes)
+  devices = devices[: math.prod(sizes)]
+  if sizes[0] % slices:
+    raise InputError(
+      f'mesh data={sizes[0]} is not a multiple of mesh.slices={slices}, over which it is cut'
+    )
+  if slices > 1:
+    if len({getattr(d, 'slice_index', 0) for d in devices}) != slices:
+      raise InputError(f'mesh.slices={slices}, but these {len(devices)} devices are not of so many slices')
+    inside, between = [sizes[0] // slices, *sizes[1:]], [slices, 1, 1, 1, 1]
+    grid = mesh_utils.create_hybrid_device_mesh(inside, between, devices, allow_split_physical_axes=True)
+  elif devices[0].platform == 'tpu':  # neighbours on the torus
+    grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+  else:
+    grid = np.array(devices).reshape(sizes)
   # `jax.make_mesh` would give Explicit axes, on which a constraint is an assertion and fails.
   return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 
 
-def check_batch(mesh, B, microbatches):
-  """Raises InputError when a batch of B rows cannot be split evenly over microbatches and devices."""
-  parts = int(np.prod([mesh.shape[a] for a in RULES['B']]))
-  if B % (microbatches * parts):
+def check_batch(mesh, B, T, microbatches):
+  """Raises InputError when a batch of B rows of T tokens cannot be split evenly over microbatches and
+  devices."""
+  rows, columns = (math.prod(mesh.shape[a] for a in RULES[letter]) for letter in 'BT')
+  if B % (microbatches * rows):
     raise InputError(
-      f'batch.B={B} does not divide over data x fsdp = {parts} devices and batch.microbatches='
-      f'{microbatches}; choose a multiple of {microbatches * parts}, or another mesh'
+      f'batch.B={B} does not divide over {" x ".join(RULES["B"])} = {rows} devices and batch.microbatches='
+      f'{microbatches}; choose a multiple of {microbatches * rows}, or another mesh'
     )
+  if T % columns:
+    raise InputError(f'batch.T={T} does not divide over mesh.sequence={columns}; choose a multiple')
 
 
 def sharding(mesh, letters, shape):
@@ -82,7 +108,7 @@ def sharding(mesh, letters, shape):
   """
   cut = mesh_axes(letters)
   for i, axes in enumerate(cut):
-    parts = int(np.prod([mesh.shape[a] for a in axes]))
+    parts = math.prod(mesh.shape[a] for a in axes)
     if shape[i] % parts:
       if letters[i] != 'G':
         raise InputError(
@@ -94,10 +120,15 @@ def sharding(mesh, letters, shape):
 
 
 def constrain(x, letters):
-  """Tells the partitioner how the activation `x` is cut; does nothing where there is no mesh."""
-  if jax.sharding.get_abstract_mesh().empty:
+  """Tells the partitioner how the activation `x` is cut, where the mesh divides it (the one token of a
+  decoding step is not cut by `sequence`); does nothing where there is no mesh."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
     return x
-  return jax.lax.with_sharding_constraint(x, spec(letters))
+  cut = mesh_axes(letters)
+  fits = [n % math.prod(mesh.shape[a] for a in axes) == 0 for n, axes in zip(x.shape, cut, strict=True)]
+  axes = [axes if fit else () for axes, fit in zip(cut, fits, strict=True)]
+  return jax.lax.with_sharding_constraint(x, P(*(a or None for a in axes)))
 
 
 def put_batch(mesh, batch):

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import optax
 
 from zhlm import checkpoint, metrics, optim, sharding, stages
-from zhlm.errors import InputError
 
 
 class State(NamedTuple):
@@ -63,14 +62,15 @@ def make_step(loss, tx, microbatches, key):
   return step
 
 
-def validate(stage, params, count, split='validation'):
-  """Means of the loss and of the stage's numbers over the first `count` batches of a split."""
+def validate(stage, networks, count, split='validation'):
+  """Means of the loss and of the stage's numbers over the first `count` batches of a split. networks: by
+  name, those that train and those that are frozen."""
   total, weight = {}, 0.0
-  for i, (batch, info) in enumerate(stage.batches(lambda: params, 0, split)):
+  for i, (batch, info, _) in enumerate(stage.batches(lambda: networks, 0, split)):
     if i >= count:
       break
     batch = sharding.put_batch(jax.sharding.get_mesh(), batch)
-    value, numbers, w = jax.device_get(_weighed(stage.loss, params, batch))
+    value, numbers, w = jax.device_get(_weighed(stage.loss, networks, batch))
     for name, x in {'loss': value, **numbers, **info}.items():
       total[name] = total.get(name, 0.0) + float(w) * float(x)
     weight += float(w)
@@ -103,42 +103,38 @@ def train(config, workdir):
   `metrics.Stopped` after a signal, with everything saved.
   """
   mesh = sharding.make_mesh(config.mesh)
-  sharding.check_batch(mesh, config.batch.B, config.batch.microbatches)
+  sharding.check_batch(mesh, **config.batch)
   hit = []
   with jax.set_mesh(mesh):
     stage = stages.make(config)
-    if config.save_every % stage.period:
-      raise InputError(
-        f'save_every={config.save_every} must be a multiple of {stage.period}, the updates made from '
-        f'one rollout: a checkpoint falls between rollouts'
-      )
+    frozen = checkpoint.open_frozen(stage, config)
     tx = optim.make(config.optimizer, config.steps)
     key = jax.random.key(config.seed)
   with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
-    start, params, opt = run.restore(lambda: stage.init(key), tx.init, stage.start)
+    start, params, opt, carry = run.restore(lambda: stage.init(key), tx.init, stage)
     state = State(jnp.asarray(start, jnp.int32), params, opt)
     step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key), donate_argnums=0)
     log = metrics.Log(workdir, config, state.params, start, mesh)
     previous = _signals(hit)
     try:
-      batches = stage.batches(lambda: state.params, start, 'train')
+      batches = stage.batches(lambda: {**frozen, **state.params}, start, 'train', carry)
       for step in range(start + 1, config.steps + 1):
-        batch, info = next(batches)
+        batch, info, carry = next(batches)
         batch = sharding.put_batch(mesh, batch)
         state, numbers = step_fn(state, batch)
         log.step(
           step, numbers, info, batch['tokens'].size
         )  # looks at the step before: this one is still running
-        last, stop = step == config.steps, hit and step % stage.period == 0
+        last, stop = step == config.steps, bool(hit)
         validates = config.eval_every and (step % config.eval_every == 0 or last)
         saves = step % config.save_every == 0 or last or stop
         if validates or saves:
           log.flush()  # raises when a loss was not a number: what is saved is sound
           since = time.time()
           if validates:
-            log.write(step, validate(stage, state.params, config.eval_batches))
+            log.write(step, validate(stage, {**frozen, **state.params}, config.eval_batches))
           if saves:
-            run.save(step, state.params, state.opt)
+            run.save(step, state.params, state.opt, carry)
           log.pause(time.time() - since)
         if stop and not last:
           raise metrics.Stopped(hit[0], step, workdir)

@@ -150,7 +150,7 @@ class Filled:
 
 
 def stream(source, config, start, split, B=None, period=1):
-  """(batch, info) from batch number `start`: shuffled anew each epoch without end for `train`, once in
+  """(batch, {}, {}) from batch number `start`: shuffled anew each epoch without end for `train`, once in
   order for other splits. This process's rows only.
 
   source: rows by number, or those of each folder of a mixture, as `sources` makes them. period: updates
@@ -165,7 +165,7 @@ def stream(source, config, start, split, B=None, period=1):
   if train and config.data_workers:
     return _read_ahead(batches[start:], config.data_workers)
   steps = itertools.count(start) if train else range(start, len(batches))
-  return ((batches[i], {}) for i in steps)
+  return ((batches[i], {}, {}) for i in steps)
 
 
 def _endless(source, config, B, period):
@@ -189,7 +189,7 @@ def _read_ahead(batches, workers):
   iterator = iter(batches.to_iter_dataset().mp_prefetch(how))
   try:
     for batch in iterator:
-      yield batch, {}
+      yield batch, {}, {}
   except RuntimeError as error:
     if 'terminated unexpectedly' not in str(error):
       raise

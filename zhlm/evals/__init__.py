@@ -59,7 +59,7 @@ def evaluate(folder, again=False, say=print):
       say(f'{run.config.stage}: evaluated before, at step {step}; see {path}')
       return results
   results = {'step': step}
-  with jax.set_mesh(sharding.make_mesh({'data': 1, 'fsdp': 1, 'tensor': 1}, jax.devices()[:1])):
+  with jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1])):
     for name in run.config.evals:
       if name not in names():
         raise InputError(f'unknown eval {name!r}; choose from {", ".join(names())}')

@@ -2,10 +2,11 @@
 
 import math
 
-from zhlm import stages, train
+from zhlm import checkpoint, stages, train
 
 
 def evaluate(run):
   stage = stages.make(run.config)
-  params = {network: run.load(network) for network in run.networks()}
-  yield from train.validate(stage, params, math.inf, 'test').items()
+  trained = {network: run.load(network) for network in run.networks()}
+  networks = {**checkpoint.open_frozen(stage, run.config), **trained}
+  yield from train.validate(stage, networks, math.inf, 'test').items()

@@ -1,6 +1,7 @@
 """The reward model: one number an answer, learnt from people's rankings of K answers to one prompt
 (Stiennon et al. 2020; Ouyang et al. 2022, eq. 1). One prompt with all its answers is one batch element."""
 
+import jax
 import jax.numpy as jnp
 
 from zhlm import losses, model, rollout
@@ -24,8 +25,17 @@ def make(config) -> Stage:
       'margin': losses.total(gap_BCC, batch['weights']),
     }
 
-  def batches(get_params, start, split):
+  def batches(networks, start, split, carry=None):
     source = data.sources(config, split, lambda part: data.Ranked(part, split))
     return data.stream(source, config, start, split)
 
-  return Stage(init, loss, batches, start={'reward': (config.init_from, 'policy')})
+  def shapes():
+    B, C, T = config.batch.B, config.reward.C, config.batch.T
+    of = jax.ShapeDtypeStruct
+    return {
+      'tokens': of((B, C, T), 'int32'),
+      'lengths': of((B, C), 'int32'),
+      'weights': of((B, C, C), 'float32'),
+    }
+
+  return Stage(init, loss, batches, shapes, start={'reward': (config.init_from, 'policy')})

@@ -5,7 +5,7 @@ from zhlm.stages import Stage, pretrain
 
 
 def make(config) -> Stage:
-  def batches(get_params, start, split):
+  def batches(networks, start, split, carry=None):
     rows = data.packed(config, 'sft', split, data.best_fit)
     return data.stream(rows, config, start, split)
 
