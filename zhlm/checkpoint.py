@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from zhlm import disk, model, sharding
-from zhlm.data import mixture
+from zhlm.data import mixture, tokenizer
 from zhlm.errors import InputError
 
 # What may change when a run goes on; any other difference means that the folder holds another run.
@@ -77,8 +77,7 @@ def _claim(folder, config):
     if jax.process_index() == 0:  # the next resume goes on from these weights
       disk.write_json(path, about)
     return
-  tokenizer = Path(config.data) / 'tokenizer' / 'tokenizer.model'
-  sha256 = disk.sha256(tokenizer) if tokenizer.exists() else ''
+  sha256 = tokenizer.fingerprint(str(Path(config.data) / 'tokenizer'))
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
   versions = {p: importlib.metadata.version(p) for p in packages}
   if jax.process_index() == 0:
@@ -238,7 +237,11 @@ class Run:
     for network, (folder, there) in stage.start.items():
       if folder:
         if read_about(folder)['tokenizer_sha256'] != read_about(self.folder)['tokenizer_sha256']:
-          raise InputError(f'{folder} was trained with another tokenizer than that of the data here')
+          raise InputError(
+            f'{folder} was trained with another tokenizer than that of the data here; prepare the data '
+            f'with that one: python -m launch.prepare --config=configs/data.py:source=… --workdir=… '
+            f'--config.tokenizer={Path(read_config(folder).data) / "tokenizer"}'
+          )
         params[network] |= load(folder, there, shapes[network])
     opt = jax.jit(init_opt, out_shardings=shardings(opt_shapes))(params)
     return 0, params, opt, {}

@@ -11,6 +11,7 @@ import os
 
 from zhlm import disk
 from zhlm.data import chatml, hub, turns
+from zhlm.data.template import Refused  # noqa: F401 (what a template may answer)
 from zhlm.data.tokenizer import copy, load
 from zhlm.errors import InputError
 

@@ -73,15 +73,15 @@ class About:
   `added`, the ids that end a text, the source of the chat template."""
 
   def __init__(self, folder):
-    self.folder, config = Path(folder), read(Path(folder) / 'tokenizer_config.json')
-    known = {**read(self.folder / 'special_tokens_map.json'), **config}
+    self.folder, said = Path(folder), read(Path(folder) / 'tokenizer_config.json')
+    known = {**read(self.folder / 'special_tokens_map.json'), **said}
     self.names = {k: _text(known[k]) for k in _NAMES if known.get(k)}
     more = known.get('extra_special_tokens') or known.get('additional_special_tokens') or []
     self.more = [_text(t) for t in (more.values() if isinstance(more, dict) else more)]
-    self.added = {int(i): token for i, token in config.get('added_tokens_decoder', {}).items()}
+    self.added = {int(i): token for i, token in said.get('added_tokens_decoder', {}).items()}
     ends = read(self.folder / 'generation_config.json').get('eos_token_id')
     self.ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    self.source = self._source(config.get('chat_template'))
+    self.source = self._source(said.get('chat_template'))
 
   def _source(self, found):
     """The template: chat_template.jinja goes first, then the one called default; '' when there is none."""

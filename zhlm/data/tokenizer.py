@@ -100,7 +100,8 @@ def load(path):
 def fingerprint(path):
   """Hex digest of all that decides ids, '' when nothing is there: of tokenizer.model if it is ours, else of
   tokenizer.json with the chat template and the names of special tokens."""
-  if not os.path.exists(path):
+  folder = os.path.dirname(_model(path))
+  if not any(os.path.isfile(os.path.join(folder, name)) for name in ('tokenizer.model', 'tokenizer.json')):
     return ''
   if isinstance(load(path), hub.Tokenizer):
     return hub.fingerprint(path)

@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
 def open_run(folder) -> Run:
   config = checkpoint.read_config(folder)
-  return Run(Path(folder), config, tokenizer.load(batches.tokenizer_file(config)))
+  return Run(Path(folder), config, tokenizer.load(batches.tokenizer_folder(config)))
 
 
 def names():
