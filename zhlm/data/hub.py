@@ -50,7 +50,7 @@ _NAMES = ('bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_
 def read(path):
   """A JSON object, {} when there is no such file."""
   try:
-    found = json.loads(path.read_text('utf-8')) if path.is_file() else {}
+    found = json.loads(Path(path).read_text('utf-8')) if Path(path).is_file() else {}
   except ValueError:
     raise InputError(f'{path}: not JSON') from None
   if not isinstance(found, dict):

@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import re
-import time
 
 from zhlm.errors import InputError
 
@@ -26,8 +25,9 @@ class Refused(InputError):
 def _now(pattern):
   """The time as a template writes it. $SOURCE_DATE_EPOCH, in seconds, holds the clock still, so that data
   can be made again exactly."""
-  seconds = float(os.environ.get('SOURCE_DATE_EPOCH') or time.time())
-  return datetime.datetime.fromtimestamp(seconds).strftime(pattern)
+  seconds = os.environ.get('SOURCE_DATE_EPOCH')
+  now = datetime.datetime
+  return (now.fromtimestamp(float(seconds), datetime.UTC) if seconds else now.now()).strftime(pattern)
 
 
 @functools.cache

@@ -68,19 +68,16 @@ def train(texts, path, vocab_size, coverage=0.9995, threads=2):
 
 
 def _model(path):
-  return os.path.join(path, 'tokenizer.model') if os.path.isdir(path) else path
+  return os.path.join(path, 'tokenizer.model') if os.path.isdir(path) else str(path)
 
 
-def load(path):
-  """The tokenizer of a folder, or of a file tokenizer.model: a SentencePieceProcessor or a `hub.Tokenizer`.
-
-  Raises InputError when there is none, or it is none.
-  """
+def _ours(path):
+  """The SentencePieceProcessor of a folder or file; None when the folder holds a tokenizer.json instead."""
   model = _model(path)
   foreign = os.path.isfile(os.path.join(path, 'tokenizer.json'))
   if not os.path.isfile(model):
     if foreign:
-      return hub.Tokenizer(path)
+      return None
     raise InputError(f'{path}: no tokenizer here; make one with: python -m launch.prepare')
   try:
     spm = sentencepiece.SentencePieceProcessor(model_file=model)
@@ -90,11 +87,20 @@ def load(path):
   if all(spm.is_control(spm.piece_to_id(name)) for name in CONTROL):
     return spm
   if foreign:
-    return hub.Tokenizer(path)
+    return None
   raise InputError(
     f'{model}: a SentencePiece model without {", ".join(CONTROL)}; save it as a tokenizer.json with '
     f"transformers: AutoTokenizer.from_pretrained('…').save_pretrained('…')"
   )
+
+
+def load(path):
+  """The tokenizer of a folder, or of a file tokenizer.model: a SentencePieceProcessor or a `hub.Tokenizer`.
+
+  Raises InputError when there is none, or it is none.
+  """
+  spm = _ours(path)
+  return hub.Tokenizer(path) if spm is None else spm
 
 
 def fingerprint(path):
@@ -103,9 +109,7 @@ def fingerprint(path):
   folder = os.path.dirname(_model(path))
   if not any(os.path.isfile(os.path.join(folder, name)) for name in ('tokenizer.model', 'tokenizer.json')):
     return ''
-  if isinstance(load(path), hub.Tokenizer):
-    return hub.fingerprint(path)
-  return disk.sha256(_model(path))
+  return hub.fingerprint(path) if _ours(path) is None else disk.sha256(_model(path))
 
 
 def copy(path, folder):
