@@ -185,7 +185,7 @@ def _call(port, hosts, deadline, wait):
         gone = [str(i) for i in range(1, hosts) if i not in here]
         names = ', '.join(gone[:8]) + (', …' if len(gone) > 8 else '')
         verdict = (
-          f'absent of {hosts} hosts, {len(gone)} did not come within {wait} s: {names}; look at their '
+          f'absent of {hosts} hosts these did not come within {wait} s: {names}; look at their '
           f'logs, and whether they reach port {port} of host 0'
         )
     for other in here.values():
