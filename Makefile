@@ -1,5 +1,6 @@
 # make demo   the whole story at laptop size, into runs/demo (15 minutes on two CPU cores)
 # make test   all tests (needs only the packages in requirements*.txt)
+# make extras  what some tests are skipped without: torch and transformers, and the TPU compiler (2 GB)
 # make bench SOURCE=folder [SOURCES=about.toml]   the data path's speeds, into benchmarks/data.md (10 minutes)
 # make soak SOURCE=folder [SOURCES=about.toml]    a preparation killed twenty times, compared to a calm one
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 
 SOURCE ?= runs/demo/data/documents.train.jsonl
 
-.PHONY: demo test lint bench soak venv clean
+.PHONY: demo test extras lint bench soak venv clean
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh launch/everything.sh
@@ -37,6 +38,17 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.tested: $(VENV)/.installed requirements-test.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+extras: $(VENV)/.tested $(VENV)/.parity $(VENV)/libtpu/.installed
+
+$(VENV)/.parity: $(VENV)/.tested requirements-parity.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-parity.txt
+	@touch $@
+
+# Beside the packages, not among them: JAX would look for a TPU at every start.
+$(VENV)/libtpu/.installed: $(VENV)/.installed requirements-tpu.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/libtpu -r requirements-tpu.txt
 	@touch $@
 
 $(VENV)/datatrove/.installed: $(VENV)/.installed requirements-datatrove.txt

@@ -17,6 +17,7 @@ from launch import hosts, run, supervise
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'configs/STAGE.py[:size=…,mesh=…]')
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder: checkpoints, metrics, samples.")
 _RESTARTS = flags.DEFINE_integer('restarts', 0, 'Start again when killed, so often without a checkpoint.')
+_PROFILE = flags.DEFINE_string('profile_steps', '', 'FIRST:LAST; traces these steps into WORKDIR/profile.')
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -28,7 +29,7 @@ def main(argv):
 
   with hosts.joined():
     try:
-      train.train(_CONFIG.value, _WORKDIR.value)
+      train.train(_CONFIG.value, _WORKDIR.value, metrics.window(_PROFILE.value))
     except metrics.Stopped as stopped:  # on all hosts at the same step
       print(stopped, file=sys.stderr)
       sys.exit(stopped.status)
