@@ -56,9 +56,7 @@ def row_loop(q, k, v, segments, da, window):
   """The loop over rows that see themselves."""
 
   def sees(b, t, s):
-    return (
-      s <= t and (not window or t - s < window) and (segments is None or segments[b, s] == segments[b, t])
-    )
+    return s <= t and (not window or t - s < window) and (segments is None or segments[b, s] == segments[b, t])
 
   return loop(q, k, v, da, sees)
 
@@ -130,9 +128,7 @@ def test_devices_share_rows_heads_and_times(kernel, sizes, monkeypatch):
     monkeypatch.setattr(jax.nn, 'dot_product_attention', by_cudnns_rules)
     f = functools.partial(attention.cudnn, scale=SCALE, window=30)
   with jax.set_mesh(sharding.make_mesh(sizes)):
-    put = [
-      sharding.constrain(jnp.asarray(x), letters) for x, letters in zip((q, k, v), ['BTHK', 'BTGK', 'BTGK'])
-    ]
+    put = [sharding.constrain(jnp.asarray(x), letters) for x, letters in zip((q, k, v), ['BTHK', 'BTGK', 'BTGK'])]
     got = with_gradients(f, *put, segments, da)
   assert_same(got, want)
   assert kernel == 'xla' or got[0].sharding.spec == sharding.spec('BTHK')
@@ -145,9 +141,7 @@ def test_a_cache_is_read_up_to_each_rows_own_place(T, window, monkeypatch):
   monkeypatch.setattr(attention, 'CHUNK', 4)
   q, k, v, _, da = drawn(T, 2, False, S=24)
   positions = np.array([[3], [14]]) + np.arange(T)
-  want = loop(
-    q, k, v, da, lambda b, t, s: s <= positions[b, t] and (not window or positions[b, t] - s < window)
-  )
+  want = loop(q, k, v, da, lambda b, t, s: s <= positions[b, t] and (not window or positions[b, t] - s < window))
   for name in ('xla', 'splash'):  # which, with a cache, is blockwise where there are several tokens
     f = functools.partial(
       attention.attend, positions_BT=jnp.array(positions), scale=SCALE, window=window, implementation=name
@@ -216,15 +210,7 @@ def test_the_platform_chooses(want, platform, sequence, dtype, T, K, cached):
   [
     ('flash', 'tpu', 1, 'bfloat16', 512, 64, "unknown attention 'flash'; choose from auto, xla, block"),
     ('splash', 'cpu', 1, 'float32', 512, 64, 'TPUs, not on cpu; choose auto, or one of blockwise, xla'),
-    (
-      'splash',
-      'tpu',
-      4,
-      'float32',
-      640,
-      64,
-      'a multiple of 512 tokens, not 640; choose auto, or one of xla',
-    ),
+    ('splash', 'tpu', 4, 'float32', 640, 64, 'a multiple of 512 tokens, not 640; choose auto, or one of xla'),
     ('cudnn', 'gpu', 1, 'float32', 512, 64, 'bfloat16 or float16, not float32'),
     ('cudnn', 'gpu', 1, 'bfloat16', 512, 4, 'a multiple of 8 up to 128, not 4'),
     ('cudnn', 'gpu', 1, 'bfloat16', 512, 256, 'a multiple of 8 up to 128, not 256'),
@@ -283,9 +269,7 @@ def test_an_attention_layer_cut_over_time_is_that_of_one_device():
   segments = jnp.asarray(np.sort(rng.integers(1, 4, (4, T)), 1))
   positions = jnp.broadcast_to(jnp.arange(T), (4, T))
   call = lambda params, x: block.apply({'params': params}, (x, None), positions, segments, 0)[0][0]  # noqa: E731
-  shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), (x, None), positions, segments, 0))[
-    'params'
-  ]
+  shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), (x, None), positions, segments, 0))['params']
   params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.2, jnp.float32), unboxed(shapes))
   loss = jax.value_and_grad(lambda params, x: (call(params, x) ** 2).mean(), (0, 1))
   want = jax.jit(loss)(params, x)
@@ -300,6 +284,4 @@ def test_an_attention_layer_cut_over_time_is_that_of_one_device():
 
 
 def unboxed(tree):
-  return jax.tree.map(
-    lambda x: x.value if hasattr(x, 'names') else x, tree, is_leaf=lambda x: hasattr(x, 'names')
-  )
+  return jax.tree.map(lambda x: x.value if hasattr(x, 'names') else x, tree, is_leaf=lambda x: hasattr(x, 'names'))
