@@ -50,6 +50,12 @@ def spec(letters):
   return P(*(axes or None for axes in mesh_axes(letters)))
 
 
+def parts(letters):
+  """Into how many parts the mesh that is set cuts an array whose axes bear these letters; 1 without one."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return 1 if mesh.empty else math.prod(mesh.shape[a] for axes in mesh_axes(letters) for a in axes)
+
+
 def make_mesh(sizes, devices=None):
   """The mesh of MESH_AXES; axes that `sizes` does not name are 1, and one may be -1 (all the devices that
   are left). `slices`: parts of a pod joined by a slow network, over which `data` is cut.
@@ -154,3 +160,23 @@ def put_batch(mesh, batch):
     return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(rows, x)
 
   return jax.tree.map(put, batch)
+
+
+def made_from(init, shapes):
+  """The ShapeDtypeStructs of `init(shapes)`, each leaf cut over the current mesh as what it was made from.
+
+  shapes: ShapeDtypeStructs with NamedShardings. An optimizer's moments are cut as their weights; a moment
+  that has lost an axis, as Adafactor's rows and columns have, loses that axis' cut; a new scalar is whole.
+  No optimizer needs a rule: on a mesh of Explicit axes an array's sharding is part of its type, so that
+  tracing `init` there says how all it makes is cut.
+  """
+  mesh = jax.sharding.get_mesh()
+  typed = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Explicit,) * len(mesh.axis_names))
+
+  def on(mesh, x):
+    cut = P() if x.sharding is None else x.sharding.spec
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, cut))
+
+  with jax.set_mesh(typed):
+    made = jax.eval_shape(init, jax.tree.map(lambda x: on(typed, x), shapes))
+  return jax.tree.map(lambda x: on(mesh, x), made)

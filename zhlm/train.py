@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zhlm import checkpoint, guard, hosts, metrics, optim, sharding, stages
+from zhlm import checkpoint, guard, hosts, lora, metrics, optim, sharding, stages
 
 
 class State(NamedTuple):
@@ -35,9 +35,10 @@ def weights_sum_to_one(batch):
   return jax.tree_util.tree_map_with_path(scale, batch)
 
 
-def make_step(loss, tx, microbatches, key, spike=0.0, ema=0.0, debug=False):
+def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, debug=False):
   """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is.
 
+  Gradients, updates and `state.opt` are of what trains: with `adapters`, of those only (`optim.split`).
   An update that `guard.judge` refuses leaves the state as it is, and is counted. ema: decay of the average
   of the weights. debug: tells the first array that is not finite, as `first_bad`.
   """
@@ -47,11 +48,17 @@ def make_step(loss, tx, microbatches, key, spike=0.0, ema=0.0, debug=False):
 
   def step(state, batch):
     rng = jax.random.fold_in(key, state.step)
+    trained, frozen = optim.split(state.params, adapters)
+    at = optim.gradient_at(state.opt, trained)
 
     def part(x):
       i, microbatch = x
       rng_i = jax.random.fold_in(rng, i)
-      (value, info), grads = jax.value_and_grad(loss, has_aux=True)(state.params, microbatch, rng_i)
+
+      def of(trained):
+        return loss(lora.over(trained, frozen), microbatch, rng_i)
+
+      (value, info), grads = jax.value_and_grad(of, has_aux=True)(at)
       return grads, {'loss': value, **info}
 
     parts = (jnp.arange(microbatches), jax.tree.map(split, weights_sum_to_one(batch)))
@@ -60,8 +67,8 @@ def make_step(loss, tx, microbatches, key, spike=0.0, ema=0.0, debug=False):
     (grads, info), _ = jax.lax.scan(
       lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
     )
-    updates, opt = tx.update(grads, state.opt, state.params)
-    params = optax.apply_updates(state.params, updates)
+    updates, opt = tx.update(grads, state.opt, trained)
+    params = lora.over(optax.apply_updates(trained, updates), frozen)
     info |= {'grad_norm': optax.global_norm(grads), 'param_norm': optax.global_norm(params)}
     finite = (info['loss'], info['param_norm'])
     ok, judged = guard.judge(state.guard, info['grad_norm'], finite, spike)
@@ -110,12 +117,12 @@ def train(config, workdir, profile=(0, 0)):
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
-    tx = optim.make(config.optimizer, config.steps)
+    tx, adapters = optim.make(config), config.model.lora_rank > 0
     key, ema = jax.random.key(config.seed), config.optimizer.ema
 
   def fresh(params):
     average = jax.tree.map(jnp.copy, params) if ema else {}
-    return {'opt': tx.init(params), 'guard': guard.State(), 'ema': average}
+    return {'opt': tx.init(optim.split(params, adapters)[0]), 'guard': guard.State(), 'ema': average}
 
   with contextlib.ExitStack() as stack:
     enter = stack.enter_context
@@ -123,7 +130,7 @@ def train(config, workdir, profile=(0, 0)):
     run = enter(checkpoint.Run(workdir, config, frozen))
     start, params, rest, carry = run.restore(lambda: stage.init(key), fresh, stage)
     state = State(jnp.asarray(start, jnp.int32), params, **rest)
-    how = dict(spike=config.guard.spike, ema=ema, debug=config.debug)
+    how = dict(adapters=adapters, spike=config.guard.spike, ema=ema, debug=config.debug)
     step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key, **how), donate_argnums=0)
     step_fn = guard.watched(step_fn) if config.debug else step_fn
     log = enter(contextlib.closing(metrics.Log(workdir, config, state.params, start, mesh)))
