@@ -83,7 +83,8 @@ class Block(nn.Module):
         'v': cache['v'].at[n, rows, positions_BT].set(v_BTGK),
       }
       k_BSGK, v_BSGK = cache['k'][n], cache['v'][n]
-    scale = c.attention_scale or c.K**-0.5
+    # muP (Yang et al. 2022, definition 4.1): 1/K, once queries and keys agree; at K=64 as without it.
+    scale = c.attention_scale or (8 / c.K if c.mup_D else c.K**-0.5)
     how = dict(scale=scale, window=c.window, implementation=c.attention)
     a_BTHK = attend(q_BTHK, k_BSGK, v_BSGK, positions_BT=at, segments_BT=segments_BT, **how)
     a_BTD = Einsum('BTHK,HKD->BTD', c, zero=True, bias=c.o_bias, name='o')(a_BTHK)
@@ -152,7 +153,9 @@ class Transformer(nn.Module):
     if c.tied:
       head_DV = embed_VD.T
     else:
-      init = nn.with_logical_partitioning(nn.initializers.normal(c.D**-0.5), ('D', 'V'))
+      # With muP the factor on the logits makes them small, and these weights are alike at every width.
+      deviation = (c.mup_D or c.D) ** -0.5
+      init = nn.with_logical_partitioning(nn.initializers.normal(deviation), ('D', 'V'))
       head_DV = self.param('head', init, (c.D, c.V), jnp.float32)
     # muP (Yang et al. 2022, table 8): what the head adds up grows with the width.
     scale = c.logit_scale * (c.mup_D / c.D if c.mup_D else 1.0)
