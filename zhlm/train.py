@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zhlm import checkpoint, guard, hosts, metrics, optim, sharding, stages
+from zhlm import checkpoint, guard, hosts, lora, metrics, optim, sharding, stages
 
 
 class State(NamedTuple):
@@ -56,7 +56,7 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
       rng_i = jax.random.fold_in(rng, i)
 
       def of(trained):
-        return loss(optim.merge(trained, frozen), microbatch, rng_i)
+        return loss(lora.over(trained, frozen), microbatch, rng_i)
 
       (value, info), grads = jax.value_and_grad(of, has_aux=True)(at)
       return grads, {'loss': value, **info}
@@ -68,7 +68,7 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
       lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
     )
     updates, opt = tx.update(grads, state.opt, trained)
-    params = optim.merge(optax.apply_updates(trained, updates), frozen)
+    params = lora.over(optax.apply_updates(trained, updates), frozen)
     info |= {'grad_norm': optax.global_norm(grads), 'param_norm': optax.global_norm(params)}
     finite = (info['loss'], info['param_norm'])
     ok, judged = guard.judge(state.guard, info['grad_norm'], finite, spike)
