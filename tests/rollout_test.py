@@ -31,7 +31,8 @@ def complete(nets, prompts):
   other = jax.tree.map(lambda x: x * 1.01, policy)
   networks = {'policy': policy, 'reference': other, 'reward': reward}
   how = dict(new=6, stop=STOP, temperature=0.9)
-  return jax.jit(lambda key: rollout.complete(lm, scalar, networks, *prompts, key, **how))
+  modules = {'policy': lm, 'reference': lm, 'reward': scalar}
+  return jax.jit(lambda key: rollout.complete(modules, networks, *prompts, key, **how))
 
 
 @pytest.fixture(scope='module')

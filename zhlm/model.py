@@ -6,6 +6,8 @@ weight's shape, its fan-in and, by the letters, its place on the mesh. Caches ar
 never hidden state. The options are what the open Chinese models differ in; `convert/` opens those.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -156,3 +158,8 @@ class Transformer(nn.Module):
 def make(config, head='lm'):
   """The module for `config.model` (a ConfigDict)."""
   return Transformer(Config(**config.model), head)
+
+
+def without_adapters(net):
+  """The same module, which reads the same weights and passes over their adapters."""
+  return net.clone(config=dataclasses.replace(net.config, lora_rank=0))

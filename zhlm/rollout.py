@@ -40,28 +40,30 @@ def answer_mask(T, lengths_B, count_B):
   return ((t >= first_B1) & (t < first_B1 + count_B[:, None])).astype(jnp.float32)
 
 
-def complete(lm, scalar, networks, prompts_BP, lengths_B, key, *, new, stop, temperature):
-  """Answers every prompt with networks['policy'] and reads the answers with 'reference' and 'reward'.
+def complete(nets, networks, prompts_BP, lengths_B, key, *, new, stop, temperature, player='policy'):
+  """Answers every prompt with the network `player` and reads the answers with 'reference' and 'reward'.
 
-  Returns arrays of [B, T] for T = P + new - 1 predicted tokens (tokens, targets, mask, logp, logp_ref,
-  entropy) and of [B] (score: raw, of the reward model; count: tokens of the answer; ended).
+  nets, networks: modules and weights by name. Returns arrays of [B, T] for T = P + new - 1 predictions
+  (tokens, targets, mask, logp, logp_ref, entropy) and of [B] (score: raw, of the reward model; count:
+  tokens of the answer; ended).
   """
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(prompts_BP.shape[0]))
   answers_BN, count_B = generate.sample(
-    lm, networks['policy'], prompts_BP, lengths_B, keys, new=new, stop=stop, temperature=temperature
+    nets[player], networks[player], prompts_BP, lengths_B, keys, new=new, stop=stop, temperature=temperature
   )
   tokens_BT = join(prompts_BP, lengths_B, answers_BN, count_B)
   total_B = lengths_B + count_B
-  score_B = score(scalar, networks['reward'], tokens_BT, total_B)
+  score_B = score(nets['reward'], networks['reward'], tokens_BT, total_B)
   ended_B = jnp.take_along_axis(tokens_BT, (total_B - 1)[:, None], 1)[:, 0] == stop
   tokens_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
-  logp_BT, entropy_BT = reads(lm, networks['policy'], tokens_BT, targets_BT, temperature)
+  logp_BT, entropy_BT = reads(nets[player], networks[player], tokens_BT, targets_BT, temperature)
+  logp_ref_BT, _ = reads(nets['reference'], networks['reference'], tokens_BT, targets_BT, temperature)
   return {
     'tokens': tokens_BT,
     'targets': targets_BT,
     'mask': answer_mask(tokens_BT.shape[1], lengths_B, count_B),
     'logp': logp_BT,
-    'logp_ref': reads(lm, networks['reference'], tokens_BT, targets_BT, temperature)[0],
+    'logp_ref': logp_ref_BT,
     'entropy': entropy_BT,
     'score': score_B,
     'count': count_B,

@@ -6,6 +6,8 @@ is opened from `init_from` and the reward model from `ppo.reward_from`; neither 
 in flight is the carry, so a run may stop and go on between any two updates.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -18,13 +20,15 @@ from zhlm.stages import Stage
 def make(config) -> Stage:
   c = config.ppo
   lm, scalar = model.make(config), model.make(config, 'scalar')
+  nets = {'policy': lm, 'reference': model.without_adapters(lm), 'reward': model.without_adapters(scalar)}
   rows, period = config.batch.B * c.minibatches, c.epochs * c.minibatches
   key = jax.random.fold_in(jax.random.key(config.seed), 1)  # the train step uses the seed's own key
 
-  @jax.jit
-  def sample(networks, prompts, key, stop):
-    how = dict(new=c.new_tokens, stop=stop, temperature=c.temperature)
-    return rollout.complete(lm, scalar, networks, prompts['tokens'], prompts['lengths'], key, **how)
+  @functools.partial(jax.jit, static_argnames='player')
+  def sample(networks, prompts, key, stop, player='policy'):
+    networks = {'reference': networks['policy'], **networks}  # where adapters train: it without them
+    how = dict(new=c.new_tokens, stop=stop, temperature=c.temperature, player=player)
+    return rollout.complete(nets, networks, prompts['tokens'], prompts['lengths'], key, **how)
 
   def prompts(start, split):
     mesh = jax.sharding.get_mesh()
@@ -73,8 +77,7 @@ def make(config) -> Stage:
     if not carry:
       # The KL cost means something only beside scores of a known scale: mean 0 and deviation 1 over the
       # reference's own answers (Ziegler et al. 2019, section 2.1).
-      frozen = networks()
-      first = sample({**frozen, 'policy': frozen['reference']}, next(prompts(0, 'train')), key, stop)
+      first = sample(networks(), next(prompts(0, 'train')), key, stop, player='reference')
       scale = jnp.stack([first['score'].mean(), jnp.maximum(first['score'].std(), 1e-6)])
       carry = {'scale': scale}
     begin, done = divmod(start, period)
@@ -111,8 +114,8 @@ def make(config) -> Stage:
 
   def programs():
     of = jax.ShapeDtypeStruct
-    lm_shapes, scalar_shapes = (checkpoint.transformer_shapes(config, head) for head in ('lm', 'scalar'))
-    networks = {'policy': lm_shapes, 'reference': lm_shapes, 'reward': scalar_shapes}
+    heads = {'policy': 'lm', **{k: 'lm' if k == 'reference' else 'scalar' for k in frozen}}
+    networks = {k: checkpoint.transformer_shapes(config, head) for k, head in heads.items()}
     prompts = {'tokens': of((rows, c.prompt_tokens), 'int32'), 'lengths': of((rows,), 'int32')}
     return {'rollout': (sample, (networks, prompts, jax.eval_shape(lambda: key), of((), 'int32')))}
 
@@ -130,4 +133,6 @@ def make(config) -> Stage:
 
   start = {'policy': (config.init_from, 'policy'), 'value': (c.reward_from, 'reward')}
   frozen = {'reference': ('init_from', 'policy'), 'reward': ('ppo.reward_from', 'reward')}
+  if config.model.lora_rank:
+    del frozen['reference']
   return Stage(init, loss, batches, shapes, start, frozen, carry_shapes, programs)
