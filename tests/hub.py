@@ -4,6 +4,7 @@ CASES is what the live tests build with transformers and what tests/goldens/make
 every option of the decoder, each in one case at least.
 """
 
+import dataclasses
 import functools
 import json
 
@@ -11,8 +12,8 @@ import jax
 import numpy as np
 
 from configs import pretrain
-from zhlm import checkpoint, layers, model, sharding
-from zhlm.convert import fields, names, read, write
+from zhlm import generate, model, sharding
+from zhlm.convert import fields, read, runs
 
 T = 24  # tokens, more than any window and than the context before any scaling
 _SIZES = dict(
@@ -133,36 +134,32 @@ def as_minicpm(folder):
 
 def network(folder, **changed):
   """(our module, its params) of a Hugging Face folder, on one device. changed: fields to get wrong."""
-  opened = read.Folder(folder)
-  found, _ = fields.read(opened.config)
-  scalar = fields.is_scalar(opened.config)
-  config = pretrain.get_config('size=tiny')
-  config.model.update(found)
-  entries = names.present(found, fields.family(opened.config)[1].table, scalar)
-  opened.check(entries, names.sizes(found), found['tied'] or scalar)
+  opened, config = read.Folder(folder), pretrain.get_config('size=tiny')
+  config.model.update(fields.read(opened.config)[0])
   with jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1])):
-    shapes = checkpoint.transformer_shapes(config, 'scalar' if scalar else 'lm')
-    shardings = write.leaves(checkpoint.shardings(shapes))
-    placed = read.arrays(opened, entries, names.sizes(found), shardings)
-  if scalar:
-    placed['score_bias'] = np.zeros(1, np.float32)
-  net = model.Transformer(layers.Config(**{**config.model, **changed}), 'scalar' if scalar else 'lm')
-  return net, tree(placed)
-
-
-def tree(leaves):
-  """{'a/b': x} -> {'a': {'b': x}}."""
-  out = {}
-  for path, x in leaves.items():
-    *parents, last = path.split('/')
-    functools.reduce(lambda node, name: node.setdefault(name, {}), parents, out)[last] = x
-  return out
+    params = runs.load(opened, config)
+  config.model.update(changed)
+  return model.make(config, 'scalar' if 'score' in params else 'lm'), params
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def logits(net, params, tokens_BT):
   """[B, T, V] of a language model, [B, T] of a scalar head."""
   return net.apply({'params': params}, tokens_BT)[0]
+
+
+def greedy(net, params, new=20):
+  """The ids that follow each row of `tokens`, the likeliest first, [B, new]; nothing ends them."""
+  rows = tokens()
+  how = dict(new=new, stop=-1, temperature=0)
+  lengths, keys = np.full(len(rows), T), jax.random.split(jax.random.key(0), len(rows))
+  return np.asarray(jax.jit(functools.partial(generate.sample, net, **how))(params, rows, lengths, keys)[0])
+
+
+def export(net, params, folder, dtype='float32', limit=10**9):
+  """Writes a network as `launch.convert` does a run's, without a tokenizer; returns config.json."""
+  folder.mkdir(parents=True, exist_ok=True)
+  return runs.write_folder(folder, params, dataclasses.asdict(net.config), T, dtype, limit, _IDS)
 
 
 def off(found, expected):

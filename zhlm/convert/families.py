@@ -71,6 +71,7 @@ _GLM = dict(
     'partial_rotary_factor': 0.5,
     'rms_norm_eps': 1.5625e-7,
     'head_dim': 128,
+    'num_key_value_heads': 2,
   },
   fields={'attention_bias': ('qkv_bias',)},
 )
