@@ -78,7 +78,7 @@ ASIDE = {
 _PLAIN = {
   **dict(rope_interleaved=False, qk_norm='', qkv_bias=False, o_bias=False, sandwich=False, window=0),
   **dict(embed_scale=1.0, residual_scale=1.0, logit_scale=1.0, attention_scale=0.0, mup_D=0),
-  **dict(E=0, top=1, top_normalised=True, lora_rank=0),
+  **dict(E=0, lora_rank=0),
 }
 
 

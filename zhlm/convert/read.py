@@ -81,8 +81,8 @@ class Folder:
   def _same(self, a, b):
     if self.tensors[a].shape != self.tensors[b].shape:
       return False
-    rows = _rows(self.tensors[a])
-    spans = ((i, i + rows) for i in range(0, self.tensors[a].shape[0], rows))
+    rows, length = _rows(self.tensors[a]), self.tensors[a].shape[0]
+    spans = ((i, min(i + rows, length)) for i in range(0, length, rows))
     return all(np.array_equal(self._read(a, *span), self._read(b, *span)) for span in spans)
 
   def _read(self, name, start, stop, *rest):

@@ -1,14 +1,12 @@
 """Our arrays as the tensors of a Hugging Face folder: whole files of safetensors and their index.
 
-One tensor is brought to the host at a time, and one file's tensors are there at once. Multipliers, which
-the written architectures do not have, become part of the weights beside them. Knows no tokenizer.
+One array of ours is brought to the host at a time, and one file's tensors are there at once. Multipliers,
+which the written architectures do not have, become part of the weights beside them. Knows no tokenizer.
 """
 
 import math
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_dtypes import bfloat16
 from safetensors.numpy import save_file
@@ -40,27 +38,18 @@ def fold(model):
 
 
 class Piece:
-  """One tensor to write: its name, its shape, and `value(leaves)`, which fetches it."""
+  """One tensor to write: its name, its shape, and which of our arrays it is a part of (`path`)."""
 
   def __init__(self, name, path, entry, numbered, factor, sizes):
     self.name, self.path, self.entry, self.numbered = name, path, entry, numbered
-    self.factor, self.sizes = factor, sizes
-    self.shape = entry.axes(sizes)
+    self.factor, self.shape = factor, entry.axes(sizes)
 
-  def value(self, leaves):
-    """A float32 array of `shape` on the host. leaves: {path: global array}."""
-    x = leaves[self.path]
-    for number in self.numbered.values():
-      x = _at(x, number)
+  def of(self, array):
+    """The tensor, float32, from the whole array on the host."""
     ours = [letter for letter in self.entry.ours if letter not in self.numbered]
-    x = np.asarray(x, np.float32) * np.float32(self.factor)
+    x = array[tuple(self.numbered.values())].astype(np.float32) * np.float32(self.factor)
     flat = [letter for axis in self.entry.theirs.split() for letter in axis if letter != '1']
     return x.transpose([ours.index(letter) for letter in flat]).reshape(self.shape)
-
-
-@jax.jit
-def _at(x, number):
-  return jax.lax.dynamic_index_in_dim(x, number, keepdims=False)
 
 
 def pieces(model, table, scalar, factors, head):
@@ -91,12 +80,15 @@ def tensors(folder, pieces, leaves, dtype, limit):
 
   Raises InputError where float16 cannot hold a weight.
   """
-  groups, where, total = files(pieces, dtype, limit), {}, 0
+  groups, where, total, path, array = files(pieces, dtype, limit), {}, 0, None, None
   for i, group in enumerate(groups, 1):
     name = 'model.safetensors' if len(groups) == 1 else f'model-{i:05}-of-{len(groups):05}.safetensors'
     held = {}
     for piece in group:
-      held[piece.name] = np.ascontiguousarray(piece.value(leaves).astype(DTYPES[dtype]))
+      if piece.path != path:  # pieces of one array follow each other
+        path, array = piece.path, np.asarray(leaves[piece.path])
+      with np.errstate(over='ignore'):  # told below
+        held[piece.name] = np.ascontiguousarray(piece.of(array).astype(DTYPES[dtype]))
       if dtype == 'float16' and not np.isfinite(held[piece.name]).all():
         raise InputError(f'{piece.name} has weights that float16 cannot hold; choose --dtype=bfloat16')
       where[piece.name], total = name, total + held[piece.name].nbytes
@@ -112,8 +104,3 @@ def leaves(params, prefix=''):
   for name, x in params.items():
     out |= leaves(x, f'{prefix}{name}/') if isinstance(x, dict) else {f'{prefix}{name}': x}
   return out
-
-
-def score_bias(params):
-  """What a reward model adds to every score; 0 where there is none."""
-  return float(jnp.sum(params['score_bias'])) if 'score_bias' in params else 0.0
