@@ -7,6 +7,8 @@ Imports neither jax nor zhlm.
 """
 
 import difflib
+import json
+import os
 
 from ml_collections import ConfigDict
 
@@ -32,10 +34,26 @@ def parse(arg, **defaults):
   return options
 
 
+def shape_of(size):
+  """The fields of the model, and T, of a size: a name of SIZES, or the folder of a run, to go on with its
+  model (`size=runs/qwen3`, say, which launch.convert wrote)."""
+  about = os.path.join(size, 'config.json')
+  if size in SIZES or not os.path.isfile(about):
+    return dict(choose('size', size, SIZES))
+  with open(about, encoding='utf-8') as file:
+    found = json.load(file)
+  if 'config' not in found:
+    raise ValueError(
+      f'size={size}: this is not the folder of a run; python -m launch.convert makes one of it'
+    )
+  model, T = found['config']['model'], found['config']['batch']['T']
+  return {**model, 'lora_on': tuple(model['lora_on']), 'T': T}
+
+
 def get_config(size='demo', mesh='one'):
   """The defaults of all stages at one size and mesh. A stage changes some and locks it: from then on a
   misspelt field fails instead of being ignored."""
-  shape = dict(choose('size', size, SIZES))
+  shape = shape_of(size)
   axes = choose('mesh', mesh, MESHES)
   c = ConfigDict()
   c.stage = ''  # a module of zhlm/stages, or any importable module by its dotted name

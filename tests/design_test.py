@@ -22,7 +22,7 @@ ORDER = [
   ['zhlm.report'],
   ['zhlm.evals'],
   ['zhlm.train'],
-  ['zhlm.stages'],
+  ['zhlm.stages', 'zhlm.convert'],
   ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
   ['zhlm.demo'],
   ['zhlm.collect', 'zhlm.clean'],
