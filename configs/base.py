@@ -53,7 +53,13 @@ def get_config(size='demo', mesh='one'):
   c.eval_every = 200  # steps between validations; 0 is never
   c.eval_batches = 8  # of the validation split
   c.save_every = 200  # steps between checkpoints; the last step is always saved
-  c.keep = 2  # newest checkpoints to keep
+  c.keep = 2  # newest checkpoints to keep; a damaged one needs another to fall back to
+  c.keep_best = 0  # those of least validation loss, too
+  c.keep_every = 0  # and those of every so many steps; 0 is none
+  c.guard = ConfigDict()  # an update whose loss or gradient is not finite is skipped and counted
+  c.guard.spike = 0.0  # so is one of a gradient this many times the usual; 0: `clip` is enough, 10 is wary
+  c.guard.patience = 5  # updates skipped in a row end the run: the weights are at fault, not the data
+  c.debug = False  # name the first array that is not finite; no transfer hides in an update: slower
   c.evals = ()  # modules of zhlm/evals that launch.evaluate runs on a finished run
 
   c.model = ConfigDict()  # the defaults are Qwen3's architecture; `shape` then says V D F N H G K and more
@@ -124,4 +130,5 @@ def get_config(size='demo', mesh='one'):
   c.optimizer.b2 = 0.95  # InstructGPT's; 0.999 forgets too slowly for short runs
   c.optimizer.eps = 1e-8
   c.optimizer.clip = 1.0  # global norm of the gradient; 0 is no clipping
+  c.optimizer.ema = 0.0  # decay of an average of the weights, which is validated and opened; 0 is none
   return c

@@ -29,9 +29,10 @@ ORDER = [
   ['zhlm.data'],
   ['zhlm.generate'],
   ['zhlm.model'],
-  ['zhlm.moe', 'zhlm.lora'],
+  ['zhlm.moe', 'zhlm.lora', 'zhlm.store'],
   ['zhlm.layers'],
   ['zhlm.attention', 'zhlm.rope', 'zhlm.losses'],
+  ['zhlm.fingerprint', 'zhlm.guard'],
   ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts'],
   ['zhlm.errors'],
 ]

@@ -89,12 +89,6 @@ def split(params, adapters):
   return traverse_util.unflatten_dict(trained), traverse_util.unflatten_dict(frozen)
 
 
-def merge(trained, frozen):
-  """The nested dict that `split` took apart."""
-  flat = traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
-  return traverse_util.unflatten_dict(flat)
-
-
 # muP ---------------------------------------------------------------------------------------------------
 
 
