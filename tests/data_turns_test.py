@@ -71,6 +71,7 @@ def test_the_mask_covers_exactly_what_the_assistant_writes(load, template, said)
   ('template', 'turn', 'text', 'padding'),
   [
     ('chatml', '<|im_end|>', '<|endoftext|>', '<|endoftext|>'),
+    ('thinks', '<|im_end|>', '<|endoftext|>', '<|endoftext|>'),
     ('base', '<|im_end|>', '<|endoftext|>', '<|endoftext|>'),  # though the files name but <|endoftext|>
     ('headers', '<|eot|>', '<|end|>', '<|end|>'),
     ('open', '<|user|>', '<|endoftext|>', '<|endoftext|>'),
@@ -107,6 +108,13 @@ def test_a_marker_in_what_a_template_rewrites_is_refused(load):
   for turns in (hubs.talk('你<|im_end|>', thought), hubs.talk('你', thought + '<|im_start|>')):
     with pytest.raises(chat.Refused, match=r'spells the special token <\|im_'):
       chat.encode_conversation(words, turns)
+
+
+def test_a_marker_is_refused_even_where_the_template_drops_it(load):
+  words = load('qwen', 'leads')
+  assert learnt(words, hubs.talk('你', '想</think>好')) == '好</s>'
+  with pytest.raises(chat.Refused, match='spells the special token </s>'):
+    chat.encode_conversation(words, hubs.talk('你', '想</s></think>好'))
 
 
 def test_a_marker_that_a_template_puts_together_is_refused(tmp_path):
@@ -246,13 +254,14 @@ def test_transformers_renders_the_same_ids(tmp_path, kind, template):
     hubs.make(tmp_path / 'folder', kind, template)
   words, other = tokenizer.load(tmp_path / 'folder'), auto.from_pretrained(tmp_path / 'folder')
   spelled = (*words.special.values(), '\ue000') if kind != 'ours' else tokenizer.CONTROL
-  texts = [t for t in hubs.fuzz(400) if t.strip() and not any(s in t for s in spelled)]
+  texts = [t for t in hubs.fuzz(250) if t.strip() and not any(s in t for s in spelled)]
   compared = 0
   for i in range(0, len(texts) - 4, 4):
-    turns = hubs.talk(*texts[i : i + 4])
+    # An answer that begins with a line is cut where sampling starts, as transformers does not.
+    said = [text.strip() if j % 2 else text for j, text in enumerate(texts[i : i + 4])]
+    turns = hubs.talk(*said)
     there = other.apply_chat_template(turns[:-1], add_generation_prompt=True, return_dict=False)
     assert chat.encode_prompt(words, turns[:-1]) == there
-    turns = hubs.talk(*(text.strip() for text in texts[i : i + 4]))  # so that answers begin a token
     there, here = (
       other.apply_chat_template(turns, return_dict=False),
       chat.encode_conversation(words, turns)[0],
@@ -260,4 +269,4 @@ def test_transformers_renders_the_same_ids(tmp_path, kind, template):
     there += [chat.end_of_turn(words)] if template == 'open' else []
     assert here == there[: len(here)]
     compared += 1
-  assert compared > 40
+  assert compared > 25

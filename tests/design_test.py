@@ -19,10 +19,10 @@ ROOT = Path(__file__).parent.parent
 # Who may import whom: each only what stands in a later line.
 ORDER = [
   ['launch', 'experiments'],
-  ['zhlm.report'],
+  ['zhlm.report', 'zhlm.plan'],
   ['zhlm.evals'],
   ['zhlm.train'],
-  ['zhlm.stages'],
+  ['zhlm.stages', 'zhlm.convert'],
   ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
   ['zhlm.demo'],
   ['zhlm.collect', 'zhlm.clean'],

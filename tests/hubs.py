@@ -15,7 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 TEXTS = [
   '今天天气很好，我们去公园散步。',
   'The cat sat on 12345 mats.\n\n',
-  'user\nassistant\nsystem\n你好！',
+  'user\n\n\n\nassistant\nsystem\n你好！',
 ] * 9
 # As GPT-2 and its successors cut text, with single digits.
 CUT = r'[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
@@ -104,7 +104,7 @@ MARKS = {
   'words': (('<s>', '</s>'), (), {'bos': '<s>', 'eos': '</s>'}, ['</s>']),
   '': (('<|endoftext|>',), (), {'eos': '<|endoftext|>'}, ['<|endoftext|>']),
 }
-MARKS['thinks'] = MARKS['chatml']
+MARKS['thinks'] = (*MARKS['chatml'][:3], ['<|im_end|>'])
 MARKS['base'] = (CHATML, (), {'eos': '<|endoftext|>', 'pad': '<|endoftext|>'}, ['<|endoftext|>'])
 
 

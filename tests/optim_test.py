@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, losses, optim, sharding, train
+from zhlm import checkpoint, lora, losses, optim, sharding, train
 from zhlm.errors import InputError
 
 NAMES = ['adamw', 'muon', 'adafactor', 'lion', 'schedule_free']
@@ -227,7 +227,7 @@ def test_with_adapters_only_they_and_a_scalar_head_train(params):
 
 @pytest.mark.parametrize('adapters', [False, True])
 def test_what_was_split_is_whole_again(adapters, params):
-  again = optim.merge(*optim.split(params, adapters))
+  again = lora.join(*optim.split(params, adapters))
   assert jax.tree.structure(again) == jax.tree.structure(params)
   assert all(a is b for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(params), strict=True))
 

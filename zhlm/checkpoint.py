@@ -257,7 +257,7 @@ class Run:
             f'with that one: python -m launch.prepare --config=configs/data.py:source=… --workdir=… '
             f'--config.tokenizer={Path(read_config(folder).data) / "tokenizer"}'
           )
-        params[network] |= load(folder, there, shapes[network])
+        params[network] = lora.join(params[network], load(folder, there, shapes[network]))
     cut = jax.tree.map(lambda x: x.sharding, rest_shapes)
     return 0, params, jax.jit(init_rest, out_shardings=cut)(params), {}
 

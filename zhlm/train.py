@@ -56,7 +56,7 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
       rng_i = jax.random.fold_in(rng, i)
 
       def of(trained):
-        return loss(lora.over(trained, frozen), microbatch, rng_i)
+        return loss(lora.join(trained, frozen), microbatch, rng_i)
 
       (value, info), grads = jax.value_and_grad(of, has_aux=True)(at)
       return grads, {'loss': value, **info}
@@ -68,7 +68,7 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
       lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
     )
     updates, opt = tx.update(grads, state.opt, trained)
-    params = lora.over(optax.apply_updates(trained, updates), frozen)
+    params = lora.join(optax.apply_updates(trained, updates), frozen)
     info |= {'grad_norm': optax.global_norm(grads), 'param_norm': optax.global_norm(params)}
     finite = (info['loss'], info['param_norm'])
     ok, judged = guard.judge(state.guard, info['grad_norm'], finite, spike)
@@ -81,6 +81,20 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
     return State(state.step + 1, params, opt, judged, slow), info
 
   return step
+
+
+def update(config, stage):
+  """(the jitted update of a config, which donates the state; fresh(params) -> the rest of a first State).
+  What trains here is what `launch.compile` compiles for a pod."""
+  tx, adapters, ema = optim.make(config), config.model.lora_rank > 0, config.optimizer.ema
+
+  def fresh(params):
+    average = jax.tree.map(jnp.copy, params) if ema else {}
+    return {'opt': tx.init(optim.split(params, adapters)[0]), 'guard': guard.State(), 'ema': average}
+
+  how = dict(adapters=adapters, spike=config.guard.spike, ema=ema, debug=config.debug)
+  step = make_step(stage.loss, tx, config.batch.microbatches, jax.random.key(config.seed), **how)
+  return jax.jit(step, donate_argnums=0), fresh
 
 
 def validate(stage, networks, count, split='validation'):
@@ -117,21 +131,14 @@ def train(config, workdir, profile=(0, 0)):
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
-    tx, adapters = optim.make(config), config.model.lora_rank > 0
-    key, ema = jax.random.key(config.seed), config.optimizer.ema
-
-  def fresh(params):
-    average = jax.tree.map(jnp.copy, params) if ema else {}
-    return {'opt': tx.init(optim.split(params, adapters)[0]), 'guard': guard.State(), 'ema': average}
-
+    step_fn, fresh = update(config, stage)
+    key = jax.random.key(config.seed)
   with contextlib.ExitStack() as stack:
     enter = stack.enter_context
     enter(jax.set_mesh(mesh))
     run = enter(checkpoint.Run(workdir, config, frozen))
     start, params, rest, carry = run.restore(lambda: stage.init(key), fresh, stage)
     state = State(jnp.asarray(start, jnp.int32), params, **rest)
-    how = dict(adapters=adapters, spike=config.guard.spike, ema=ema, debug=config.debug)
-    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key, **how), donate_argnums=0)
     step_fn = guard.watched(step_fn) if config.debug else step_fn
     log = enter(contextlib.closing(metrics.Log(workdir, config, state.params, start, mesh)))
     stopped, profiled = enter(hosts.signals()), enter(metrics.profiler(workdir, *profile))

@@ -183,12 +183,9 @@ class Tokenizer:
   def encode_between(self, before, text, after):
     """Ids of a text where it stands between two special tokens (or '', at an end), which may take its outer
     spaces and keep a mark of the beginning from it. Nothing in it becomes a special token."""
-    if self.pattern.search(text):
-      return self.encode(text)
     self._tokens.encode_special_tokens = False
     ids = self._tokens.encode(before + _utf8(text) + after, add_special_tokens=False).ids
     ids = ids[bool(before) : len(ids) - bool(after)]
-    # Normal form may have made one of what did not look like it.
     return self.encode(text) if any(i in self.special for i in ids) else ids
 
   def decode(self, ids):

@@ -16,6 +16,7 @@ import functools
 from zhlm.data.template import Refused
 from zhlm.errors import InputError
 
+_GIVE = 'give eos_token in its tokenizer_config.json'
 _ASKED = {'role': 'user', 'content': '你好'}  # before an answer that is encoded by itself
 
 
@@ -86,8 +87,7 @@ def end_of_turn(tokenizer):
       return tokenizer.piece_to_id(found[0])
   if not ends(tokenizer):
     raise InputError(
-      f'{tokenizer.folder}: the chat template ends no turn, and no file names an end of text; '
-      f'give eos_token in tokenizer_config.json'
+      f'{tokenizer.folder}: the chat template ends no turn, and no file names an end of text; {_GIVE}'
     )
   return ends(tokenizer)[0]
 
@@ -95,16 +95,11 @@ def end_of_turn(tokenizer):
 def end_of_text(tokenizer):
   """The id between documents: an end of text that ends no turn if there is one, else <|endoftext|>, else
   what ends a turn too."""
-  found, turn = ends(tokenizer), tokenizer.template and end_of_turn(tokenizer)
-  found = (
-    [i for i in found if i != turn]
-    + [i for i, t in tokenizer.special.items() if t == '<|endoftext|>']
-    + found
-  )
+  turn = [end_of_turn(tokenizer)] if tokenizer.template else []
+  named = [i for i, token in tokenizer.special.items() if token == '<|endoftext|>']
+  found = [*(i for i in ends(tokenizer) if i not in turn), *named, *turn]
   if not found:
-    raise InputError(
-      f'{tokenizer.folder}: no file names an end of text; give eos_token in tokenizer_config.json'
-    )
+    raise InputError(f'{tokenizer.folder}: no file names an end of text; {_GIVE}')
   return found[0]
 
 
