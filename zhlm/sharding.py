@@ -11,6 +11,7 @@ This file knows neither models nor stages.
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -111,12 +112,9 @@ def check_batch(mesh, B, T, microbatches):
     raise InputError(f'batch.T={T} does not divide over mesh.sequence={columns}; choose a multiple')
 
 
-def sharding(mesh, letters, shape):
-  """The NamedSharding of an array whose axes bear these letters.
-
-  Raises InputError when the mesh does not divide an axis; few key/value heads (G) are copied to every
-  device instead, as is usual for grouped-query attention.
-  """
+def _divided(mesh, letters, shape):
+  """As `mesh_axes`, of an array of this shape on a mesh. Raises InputError when it does not divide an axis;
+  few key/value heads (G) are copied to every device instead, as is usual for grouped-query attention."""
   cut = mesh_axes(letters)
   for i, axes in enumerate(cut):
     parts = math.prod(mesh.shape[a] for a in axes)
@@ -127,7 +125,12 @@ def sharding(mesh, letters, shape):
           f'choose another size, or a smaller mesh.{axes[0]}'
         )
       cut[i] = ()
-  return NamedSharding(mesh, P(*(axes or None for axes in cut)))
+  return cut
+
+
+def sharding(mesh, letters, shape):
+  """The NamedSharding of an array whose axes bear these letters. Raises InputError as `_divided` does."""
+  return NamedSharding(mesh, P(*(axes or None for axes in _divided(mesh, letters, shape))))
 
 
 def constrain(x, letters):
@@ -149,6 +152,33 @@ def host_rows(mesh, B):
     return range(B)
   cut = NamedSharding(mesh, spec('B')).addressable_devices_indices_map((B,))
   return sorted({row for (rows,) in cut.values() for row in range(*rows.indices(B))})
+
+
+def by_layer(f, x, letters):
+  """f(x), where f treats each layer (axis 0) on its own and needs its matrices whole: devices trade their
+  pieces of all layers for some whole layers (all-to-all), apply f, and trade back. x stays cut by its
+  letters, experts stay where they are, and what is copied along an axis of the mesh is worked on by all."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return f(x)
+  cut = _divided(mesh, letters, x.shape)
+  trades = [  # pieces of pieces first
+    (axis, i) for i, axes in enumerate(cut) for axis in reversed(axes) if letters[i] != 'E'
+  ]
+  spec = P(*(axes or None for axes in cut))
+  parts = math.prod(mesh.shape[axis] for axis, _ in trades)
+
+  def local(x):
+    layers = len(x)
+    x = jnp.pad(x, [(0, -layers % parts)] + [(0, 0)] * (x.ndim - 1))
+    for axis, i in trades:
+      x = jax.lax.all_to_all(x, axis, 0, i, tiled=True)
+    x = f(x)
+    for axis, i in reversed(trades):
+      x = jax.lax.all_to_all(x, axis, i, 0, tiled=True)
+    return x[:layers]
+
+  return jax.shard_map(local, in_specs=spec, out_specs=spec)(x)
 
 
 def put_batch(mesh, batch):
