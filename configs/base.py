@@ -6,36 +6,15 @@ Sizes and meshes, by name, stand in configs/sizes.py; the letters that name axes
 Imports neither jax nor zhlm.
 """
 
-import difflib
-
 from ml_collections import ConfigDict
 
-from configs.sizes import MESHES, SIZES
-
-
-def choose(kind, name, choices):
-  """choices[name]; raises ValueError that lists the choices, the nearest first."""
-  if name not in choices:
-    near = difflib.get_close_matches(name, choices, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise ValueError(f'unknown {kind} {name!r}.{hint} Choose from: {", ".join(choices)}')
-  return choices[name]
-
-
-def parse(arg, **defaults):
-  """'size=demo,mesh=one' -> dict over `defaults`; raises ValueError for a key that is not there."""
-  options = dict(defaults)
-  for part in filter(None, (arg or '').split(',')):
-    key, _, value = part.partition('=')
-    choose('config option', key, options)
-    options[key] = value
-  return options
+from configs.sizes import MESHES, SIZES, choose, parse, shape_of  # noqa: F401 (stages parse by it)
 
 
 def get_config(size='demo', mesh='one'):
   """The defaults of all stages at one size and mesh. A stage changes some and locks it: from then on a
   misspelt field fails instead of being ignored."""
-  shape = dict(choose('size', size, SIZES))
+  shape = shape_of(size)
   axes = choose('mesh', mesh, MESHES)
   c = ConfigDict()
   c.stage = ''  # a module of zhlm/stages, or any importable module by its dotted name
@@ -53,7 +32,13 @@ def get_config(size='demo', mesh='one'):
   c.eval_every = 200  # steps between validations; 0 is never
   c.eval_batches = 8  # of the validation split
   c.save_every = 200  # steps between checkpoints; the last step is always saved
-  c.keep = 2  # newest checkpoints to keep
+  c.keep = 2  # newest checkpoints to keep; a damaged one needs another to fall back to
+  c.keep_best = 0  # those of least validation loss, too
+  c.keep_every = 0  # and those of every so many steps; 0 is none
+  c.guard = ConfigDict()  # an update whose loss or gradient is not finite is skipped and counted
+  c.guard.spike = 0.0  # so is one of a gradient this many times the usual; 0: `clip` is enough, 10 is wary
+  c.guard.patience = 5  # updates skipped in a row end the run: the weights are at fault, not the data
+  c.debug = False  # name the first array that is not finite; no transfer hides in an update: slower
   c.evals = ()  # modules of zhlm/evals that launch.evaluate runs on a finished run
 
   c.model = ConfigDict()  # the defaults are Qwen3's architecture; `shape` then says V D F N H G K and more
@@ -63,10 +48,7 @@ def get_config(size='demo', mesh='one'):
   c.model.rope_scaling = ''  # to contexts longer than rope_T: 'linear', 'ntk', 'llama3', 'yarn'
   c.model.rope_factor = 1.0  # by which the context grows; ntk: alpha
   c.model.rope_T = 0  # tokens, the context before scaling (llama3, yarn)
-  c.model.rope_low, c.model.rope_high = (
-    1.0,
-    4.0,
-  )  # llama3: turns in rope_T: all scaled … none
+  c.model.rope_low, c.model.rope_high = 1.0, 4.0  # llama3: turns in rope_T: all scaled … none
   c.model.rope_slow, c.model.rope_fast = 1.0, 32.0  # yarn: the same, beta_slow and beta_fast
   c.model.rope_attention = 0.0  # yarn: factor on queries and keys; 0 is 0.1·ln(rope_factor) + 1
   c.model.norm_eps = 1e-6
@@ -124,4 +106,5 @@ def get_config(size='demo', mesh='one'):
   c.optimizer.b2 = 0.95  # InstructGPT's; 0.999 forgets too slowly for short runs
   c.optimizer.eps = 1e-8
   c.optimizer.clip = 1.0  # global norm of the gradient; 0 is no clipping
+  c.optimizer.ema = 0.0  # decay of an average of the weights, which is validated and opened; 0 is none
   return c

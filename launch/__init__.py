@@ -57,6 +57,6 @@ def run(main):
     app.run(main, flags_parser=_parse)
   except (InputError, OSError) as e:  # a disk that is full, a folder that may not be written
     print(f'error: {" ".join(str(e).split())}', file=sys.stderr)
-    sys.exit(2)
+    sys.exit(e.status if isinstance(e, InputError) else 2)
   except KeyboardInterrupt:
     sys.exit(130)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, sharding, stages
+from zhlm import checkpoint, sharding, stages, store
 from zhlm.errors import InputError
 
 
@@ -35,17 +35,21 @@ def saved(toy, tmp_path_factory):
   folder, config = tmp_path_factory.mktemp('saved') / 'run', tiny.config('pretrain', toy)
   stage, tx = stages.make(config), optax.adam(0.1)
   with jax.set_mesh(mesh(2, 2, 2)), checkpoint.Run(folder, config) as run:
-    step, params, opt, _ = run.restore(lambda: stage.init(jax.random.key(0)), tx.init, stage)
+    step, params, rest, _ = run.restore(lambda: stage.init(jax.random.key(0)), rest_of(tx), stage)
     assert step == 0
-    opt = jax.tree.map(lambda x: x + 1, opt)
-    run.save(4, params, opt, {})
-  return folder, config, params, opt
+    rest = jax.tree.map(lambda x: x + 1, rest)
+    run.save(4, params, rest, {})
+  return folder, config, params, rest
 
 
-def reopen(folder, config, on):
+def rest_of(tx):
+  return lambda params: {'opt': tx.init(params), 'none': {}}
+
+
+def reopen(folder, config, on, frozen=None):
   stage, tx = stages.make(config), optax.adam(0.1)
-  with jax.set_mesh(on), checkpoint.Run(folder, config) as run:
-    return run.restore(lambda: stage.init(jax.random.key(9)), tx.init, stage)[:3]
+  with jax.set_mesh(on), checkpoint.Run(folder, config, frozen) as run:
+    return run.restore(lambda: stage.init(jax.random.key(9)), rest_of(tx), stage)[:3]
 
 
 @pytest.mark.parametrize('sizes', [(1, 1, 1), (1, 8, 1), (8, 1, 1), (1, 2, 4)])
@@ -86,7 +90,7 @@ def test_what_does_not_fit_is_told(saved, tmp_path):
   other = config.copy_and_resolve_references()
   other.model.F = 32
   with jax.set_mesh(mesh()):
-    with pytest.raises(InputError, match="weights of 'policy' do not fit this config"):
+    with pytest.raises(InputError, match="'policy' does not fit this config: layers/down/w is .*64,32"):
       checkpoint.load(folder, 'policy', checkpoint.transformer_shapes(other, 'lm'))
     with pytest.raises(InputError, match=r"has networks \['policy'\], not 'reward'"):
       checkpoint.load(folder, 'reward')
@@ -115,14 +119,81 @@ def test_the_newest_are_kept(toy, tmp_path):
   config = tiny.config('pretrain', toy, keep=2)
   with jax.set_mesh(mesh()), checkpoint.Run(tmp_path, config) as run:
     for step in (1, 2, 3, 4):
-      run.save(step, {'policy': {'w': jnp.full(3, step)}}, {'m': jnp.zeros(3)}, {})
+      run.save(step, {'policy': {'w': jnp.full(3, step)}}, {'opt': {'m': jnp.zeros(3)}}, {})
+      assert run.saved == step
   assert sorted(p.name for p in (tmp_path / 'checkpoints').iterdir()) == ['3', '4']
+
+
+def damage(folder, step, item):
+  """Flips one bit in the file that holds most of an item's arrays; of meta, in what it says."""
+  root = folder / 'checkpoints' / str(step) / item
+  files = root.glob('_strings.json' if item == 'meta' else '**/d/*')
+  path = max(files, key=lambda p: p.stat().st_size)
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 4
+  path.write_bytes(data)
+
+
+def two(saved, tmp_path):
+  """A copy of the run with another checkpoint, at step 8, of other numbers."""
+  folder, config, params, rest = saved
+  shutil.copytree(folder, tmp_path / 'run')
+  with jax.set_mesh(mesh(2, 2, 2)), checkpoint.Run(tmp_path / 'run', config) as run:
+    run.save(8, jax.tree.map(lambda x: x * 2, params), jax.tree.map(lambda x: x * 2, rest), {})
+  return tmp_path / 'run'
+
+
+@pytest.mark.parametrize('item', ['policy', 'opt', 'meta'])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(item, saved, tmp_path, capsys):
+  folder = two(saved, tmp_path)
+  assert reopen(folder, saved[1], mesh())[0] == 8
+  damage(folder, 8, item)
+  step, params, rest = reopen(folder, saved[1], mesh())
+  assert step == 4
+  equal(params, saved[2])
+  equal(rest, saved[3])
+  assert sorted(p.name for p in (folder / 'checkpoints').iterdir()) == ['4', '8.damaged']
+  assert '/8 is damaged (' in capsys.readouterr().err
+  assert reopen(folder, saved[1], mesh())[0] == 4 and capsys.readouterr().err == ''
+
+
+def test_another_run_opens_the_newest_that_is_whole_and_renames_nothing(saved, tmp_path, capsys):
+  folder = two(saved, tmp_path)
+  with jax.set_mesh(mesh()):
+    twice = jax.tree.map(lambda x: 2 * np.asarray(x), saved[2]['policy'])
+    equal(checkpoint.load(folder, 'policy'), twice)
+    damage(folder, 8, 'opt')  # which nobody reads here
+    assert checkpoint.newest_step(folder) == 8
+    damage(folder, 8, 'policy')
+    equal(checkpoint.load(folder, 'policy'), saved[2]['policy'])
+  assert 'taking step 4 instead' in capsys.readouterr().err
+  assert checkpoint.newest_step(folder) == 4 and store.steps(folder / 'checkpoints') == [4, 8]
+
+
+def test_what_stands_beside_a_run_must_be_what_it_was(saved, tmp_path):
+  """A reference policy whose run went on would make another run of this one."""
+  config, reference = saved[1], {'reference': {'w': np.arange(4.0, dtype=np.float32)}}
+  with jax.set_mesh(mesh(2, 2, 2)), checkpoint.Run(tmp_path, config, reference) as run:
+    run.save(1, saved[2], saved[3], {})
+  assert reopen(tmp_path, config, mesh(), reference)[0] == 1
+  with pytest.raises(InputError, match="'reference' is not what .* was trained with until now"):
+    reopen(tmp_path, config, mesh(), {'reference': {'w': reference['reference']['w'] + np.float32(1e-6)}})
+
+
+def test_where_an_average_is_kept_it_is_opened(saved, tmp_path):
+  folder, config, params, rest = saved
+  slow = jax.tree.map(lambda x: x / 2, params)
+  with jax.set_mesh(mesh(2, 2, 2)), checkpoint.Run(tmp_path, config) as run:
+    run.save(1, params, {**rest, 'ema': slow}, {})
+    run.wait()
+    equal(checkpoint.load(tmp_path, 'policy'), slow['policy'])
 
 
 def test_a_folder_belongs_to_one_config(saved, tmp_path):
   folder, config, _, _ = saved
   free = config.copy_and_resolve_references()
   free.log_every, free.keep, free.mesh.fsdp = 7, 9, 8  # these may change when a run goes on
+  free.guard.patience, free.debug = 9, True
   checkpoint.Run(folder, free)
   about = (folder / 'config.json').read_text()
   other = config.copy_and_resolve_references()

@@ -29,7 +29,8 @@ def log(folder, toy, start=0, **fields):
 
 
 def numbers(loss=2.0, **more):
-  return {k: jnp.array(v) for k, v in {'loss': loss, 'grad_norm': 1.0, 'param_norm': 5.0, **more}.items()}
+  usual = {'loss': loss, 'grad_norm': 1.0, 'param_norm': 5.0, 'skipped': 0, 'skipped_in_a_row': 0}
+  return {k: jnp.array(v) for k, v in {**usual, **more}.items()}
 
 
 def test_truncate_drops_later_steps_and_half_a_line(tmp_path):
@@ -93,17 +94,57 @@ def test_mfu_is_told_where_the_peak_is_known(tmp_path, toy, clock, monkeypatch):
   assert last()['mfu'] == pytest.approx(512 * metrics.flops_per_token(c, 64) / 1e9)
 
 
-@pytest.mark.parametrize(
-  'bad', [{'loss': float('nan')}, {'loss': float('inf')}, {'param_norm': float('inf')}]
-)
-def test_what_is_not_finite_stops_the_run(bad, tmp_path, toy):
-  run = log(tmp_path, toy)
-  run.step(1, numbers(), {}, TOKENS)
-  run.step(2, numbers(**bad), {}, TOKENS)
-  with pytest.raises(InputError, match='at step 2 .*lower optimizer.learning_rate'):
+def test_skipped_updates_are_told_and_too_many_in_a_row_stop_the_run(tmp_path, toy, capsys):
+  run = log(tmp_path, toy, guard__patience=3)
+  nan = float('nan')
+  for step, row in enumerate([0, 1, 2, 0, 1, 2], 1):
+    run.step(step, numbers(nan if row else 2.0, skipped=step, skipped_in_a_row=row), {}, TOKENS)
+    run.flush()
+    assert run.skipping == (row > 0)
+  run.step(7, numbers(nan, grad_norm=nan, skipped_in_a_row=3), {}, TOKENS)
+  said = 'loss is nan at step 7 .*the last of 3 updates in a row .*lower optimizer.learning_rate'
+  with pytest.raises(InputError, match=said):
     run.flush()
   run.close()
-  assert [x['step'] for x in tiny.lines(tmp_path)] == [1]
+  lines = tiny.lines(tmp_path)
+  assert [(x['step'], x['skipped']) for x in lines] == [(i, i) for i in range(1, 7)]
+  assert 'skipped_in_a_row' not in lines[0]
+  out = capsys.readouterr().out
+  assert out.count('update skipped: loss is nan at step') == 4
+  assert '| skipped 4' in out
+
+
+def test_memory_is_told_where_the_devices_count_it(tmp_path, toy, monkeypatch):
+  assert metrics.memory() == {}  # CPUs do not
+  used = {'peak_bytes_in_use': 3 * 2**30, 'bytes_limit': 8 * 2**30, 'num_allocs': 1}
+  devices = [
+    types.SimpleNamespace(memory_stats=lambda s=s: s)
+    for s in (None, {**used, 'peak_bytes_in_use': 1}, used)
+  ]
+  monkeypatch.setattr(jax, 'local_devices', lambda: devices)
+  assert metrics.memory() == {'memory_peak': 3, 'memory_limit': 8}
+
+
+def test_a_window_of_steps_is_traced(tmp_path):
+  """Also when the run ends in the window, and when it begins there."""
+  step = jax.jit(lambda x: x + 1)
+  for name, window, steps in (('whole', (2, 3), (1, 5)), ('cut', (4, 9), (1, 5)), ('late', (1, 3), (2, 5))):
+    with metrics.profiler(tmp_path / name, *window) as profiled:
+      for i in range(*steps):
+        with profiled(i):
+          step(jnp.float32(i))
+    assert list((tmp_path / name / 'profile').rglob('*.xplane.pb'))
+    assert (tmp_path / name / 'profile' / 'memory.prof').stat().st_size > 0
+  with metrics.profiler(tmp_path / 'none', 0, 0) as profiled, profiled(1):
+    pass
+  assert not (tmp_path / 'none').exists()
+
+
+def test_a_window_is_two_steps():
+  assert metrics.window('10:15') == (10, 15) and metrics.window('') == (0, 0)
+  for text in ('10', '15:10', 'a:b', '-1:3'):
+    with pytest.raises(InputError, match='as in 10:15'):
+      metrics.window(text)
 
 
 def test_a_run_that_goes_on_appends_after_what_was_saved(tmp_path, toy):

@@ -148,7 +148,7 @@ def test_a_signal_saves_where_it_can_go_on(number, toy, runs, tmp_path, monkeypa
     with pytest.raises(metrics.Stopped, match='saved at step 5 .* run the same command to go on') as e:
       train.train(config, tmp_path / 'run')
   assert e.value.status == 128 + number and signal.getsignal(number) is before
-  same_bits(train.train(config, tmp_path / 'run').params, train.train(config, runs('ppo')).params)
+  same_bits(train.train(config, tmp_path / 'run'), train.train(config, runs('ppo')))
 
 
 def test_validation_is_the_mean_over_the_whole_split(toy, runs):

@@ -1,21 +1,18 @@
-"""A run's folder: orbax checkpoints, the config beside them; other runs open it from the folder alone."""
+"""A run's folder: checkpoints, the config beside them; other runs open it from the folder alone."""
 
-import contextlib
 import importlib.metadata
 import json
 import operator
-import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
-from orbax.checkpoint import v1 as ocp
 
-from zhlm import disk, model, sharding
+from zhlm import disk, fingerprint, hosts, lora, model, sharding, store
 from zhlm.data import mixture, tokenizer
 from zhlm.errors import InputError
 
@@ -26,6 +23,10 @@ FREE = (
   'eval_batches',
   'save_every',
   'keep',
+  'keep_best',
+  'keep_every',
+  'guard',
+  'debug',
   'evals',
   'mesh',
   'data_workers',
@@ -60,8 +61,11 @@ def read_config(folder):
 def _claim(folder, config):
   """Writes config.json into a new folder; in one with a checkpoint, checks that the run is the same."""
   path = folder / 'config.json'
+  newest = max(store.steps(folder / 'checkpoints'), default=0)
+  hosts.agree(newest, f'{folder} is not one folder that all hosts share: its newest checkpoint is another')
+  hosts.agree(zlib.crc32(config.to_json().encode()), 'the hosts were started with different configs')
   now = json.loads(config.to_json())
-  if path.exists() and any((folder / 'checkpoints').glob('[0-9]*')):
+  if path.exists() and newest:
     about = json.loads(path.read_text())
     old, new = disk.flat(about['config']), disk.flat(now)
     differ = [k for k in sorted(old | new) if k.split('.')[0] not in FREE and old.get(k) != new.get(k)]
@@ -71,8 +75,7 @@ def _claim(folder, config):
         f'{folder} holds another run, with {what}{", …" if len(differ) > 4 else ""}; '
         f'choose another --workdir, or remove this one'
       )
-    steps = [int(p.name) for p in (folder / 'checkpoints').iterdir() if p.name.isdigit()]
-    mixture.check_resume(ConfigDict(about['config']), about['data'], config, max(steps, default=0))
+    mixture.check_resume(ConfigDict(about['config']), about['data'], config, newest)
     about['config']['mixture'], about['data'] = config.mixture, about['data'] | mixture.contents(config)
     if jax.process_index() == 0:  # the next resume goes on from these weights
       disk.write_json(path, about)
@@ -85,8 +88,7 @@ def _claim(folder, config):
     about = {'config': now, 'tokenizer_sha256': sha256, 'data': mixture.contents(config)}
     about |= {'versions': versions, 'git': git_revision()}
     disk.write_json(path, about)
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices('config.json')
+  hosts.shared(path)
 
 
 def _is_box(x):
@@ -103,9 +105,7 @@ def shardings(boxed):
   mesh = jax.sharding.get_mesh()
 
   def one(x):
-    letters = x.names if _is_box(x) else ()
-    # An optimizer may have masked what is in the box: a tree without leaves.
-    return jax.tree.map(lambda leaf: sharding.sharding(mesh, letters, leaf.shape), unbox(x))
+    return sharding.sharding(mesh, x.names if _is_box(x) else (), unbox(x).shape)
 
   return jax.tree.map(one, boxed, is_leaf=_is_box)
 
@@ -116,23 +116,6 @@ def _abstract(boxed):
   )
 
 
-def _open(folder, **options):
-  return ocp.training.Checkpointer(Path(folder).resolve() / 'checkpoints', **options)
-
-
-@contextlib.contextmanager
-def _explained(what):
-  """Orbax and TensorStore name the true cause at the end of the chain: say that, in one line."""
-  try:
-    yield
-  except (OSError, ValueError, LookupError) as e:
-    cause = e
-    while cause.__cause__ is not None:
-      cause = cause.__cause__
-    text = ' '.join(str(cause).split())
-    raise InputError(f'{what}: {text if len(text) < 400 else f"{text[:150]} … {text[-250:]}"}') from e
-
-
 def transformer_shapes(config, head):
   """The boxed shapes of a Transformer of this config; nothing is allocated."""
   tokens_BT = jnp.zeros((1, 8), jnp.int32)
@@ -140,46 +123,67 @@ def transformer_shapes(config, head):
   return jax.eval_shape(lambda: net.init(jax.random.key(0), tokens_BT)['params'])
 
 
-@contextlib.contextmanager
-def _newest(folder):
-  """(checkpoints, newest step, {network: its head})."""
-  with _open(folder) as checkpoints:
-    if checkpoints.latest is None:
-      raise InputError(f'{folder} holds no finished checkpoint yet; train it first')
-    step = checkpoints.latest.step
-    yield checkpoints, step, checkpoints.load_checkpointables(step, {'meta': None})['meta']['heads']
+def _wanted(folder, networks=None):
+  """What `store.newest` shall read of a run: want(meta) for networks, {name: boxed shapes, or None for all
+  that was saved}; without names all of them."""
+  config = read_config(folder)
+  if not store.steps(folder / 'checkpoints'):
+    raise InputError(f'{folder} holds no finished checkpoint yet; train it first')
+
+  def want(meta):
+    heads, wanted = meta['heads'], {}
+    for name, shapes in (networks or dict.fromkeys(heads)).items():
+      if name not in heads:
+        raise InputError(f'{folder} (stage {config.stage}) has networks {sorted(heads)}, not {name!r}')
+      shapes = _abstract(transformer_shapes(config, heads[name]) if shapes is None else shapes)
+      if heads[name] == 'lm':
+        shapes = {k: x for k, x in shapes.items() if not k.startswith('score')}
+      if not config.model.lora_rank:
+        shapes = lora.without(shapes)
+      fingerprint.fits(shapes, meta['items'][name], f'{folder}: {name!r} does not fit this config')
+      wanted[name] = shapes
+    return {'ema': wanted} if 'ema' in meta['items'] else wanted
+
+  return want
 
 
 def newest_step(folder):
-  """The step of a run's newest checkpoint."""
-  with _newest(folder) as (_, step, _):
-    return step
+  """The step of a run's newest checkpoint whose networks are as they were saved: what `load` opens."""
+  one = dict.fromkeys(sharding.MESH_AXES, 1)
+  with jax.set_mesh(sharding.make_mesh(one, jax.local_devices()[:1])):
+    return store.newest(Path(folder) / 'checkpoints', _wanted(Path(folder)))[0]
 
 
 def networks(folder):
   """The names of a run's networks."""
-  with _newest(folder) as (_, _, heads):
-    return sorted(heads)
+  _wanted(Path(folder))
+  return sorted(store.newest(Path(folder) / 'checkpoints', lambda meta: {})[1]['heads'])
 
 
 def load(folder, network, into=None):
-  """The weights of one network of another run, cut over the current mesh.
+  """The weights of one network of another run, cut over the current mesh: of its newest checkpoint that is
+  as it was saved; where that run keeps an average of its weights, the average.
 
   into: the boxed shapes to load, where they are not those of that run: a network with a new head
-  (`score…`) opens a language model's trunk, and the result lacks the head. Raises InputError when the
-  folder holds no checkpoint or no such network, or the shapes differ.
+  (`score…`) or with adapters opens a language model's trunk, and the result lacks these. The adapters of
+  that run itself are merged. Raises InputError when the folder holds no checkpoint or no such network, or
+  the shapes differ.
   """
-  config = read_config(folder)
-  with _newest(folder) as (checkpoints, step, heads):
-    if network not in heads:
-      raise InputError(f'{folder} (stage {config.stage}) has networks {sorted(heads)}, not {network!r}')
-    wanted = _abstract(transformer_shapes(config, heads[network]) if into is None else into)
-    if heads[network] == 'lm':
-      wanted = {k: x for k, x in wanted.items() if not k.startswith('score')}
-    context = ocp.Context()
-    context.pytree.loading.partial_load = True
-    with context, _explained(f'{folder}: the weights of {network!r} do not fit this config'):
-      return checkpoints.load_checkpointables(step, {network: wanted})[network]
+  model_config = read_config(folder).model
+  want = _wanted(Path(folder), {network: None if model_config.lora_rank else into})
+  items = store.newest(Path(folder) / 'checkpoints', want)[2]
+  params = items.get('ema', items)[network]
+  if not model_config.lora_rank:
+    return params
+  params = lora.merge(params, model_config)
+  if into is not None:
+    wanted, found = (
+      {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+      for tree in (lora.without(unbox(into)), params)
+    )
+    if differ := sorted(k for k, shape in found.items() if wanted.get(k) != shape):
+      raise InputError(f'{folder}: {network!r} does not fit this config, at {differ[0]}')
+  return params
 
 
 def open_frozen(stage, config):
@@ -192,47 +196,58 @@ def open_frozen(stage, config):
 
 
 class Run:
-  """The folder of the run being trained: a context, inside which it restores and saves."""
+  """The folder of the run being trained: a context, inside which it restores and saves. frozen: the
+  networks that stand beside it, which a run that goes on must find as they were."""
 
-  def __init__(self, folder, config):
-    self.folder, self.keep = Path(folder), config.keep
+  def __init__(self, folder, config, frozen=None):
+    self.folder, self.config = Path(folder), config
+    self.frozen = {name: fingerprint.digest(x) for name, x in (frozen or {}).items()}
+    self.saved = 0  # the last step that was saved
     _claim(self.folder, config)
 
   def __enter__(self):
-    if jax.process_index() == 0:
-      # What a killed save left. Orbax's own cleanup is a thread that complains when a run ends at once.
-      for unfinished in self.folder.glob('checkpoints/*.orbax-checkpoint-tmp*'):
-        shutil.rmtree(unfinished)
-    newest = ocp.training.preservation_policies.LatestN(self.keep)
-    self._checkpoints = _open(self.folder, preservation_policy=newest)
+    c = self.config
+    self._writer = store.Writer(self.folder / 'checkpoints', c.keep, c.keep_best, c.keep_every)
+    self.wait = self._writer.wait
     return self
 
   def __exit__(self, error, *_):
     try:
-      self._checkpoints.close()
-    except Exception:  # orbax raises once more what a failed save has raised
+      self._writer.close()
+    except InputError:
       if error is None:
         raise
 
-  def restore(self, init_params, init_opt, stage):
-    """(step, params, opt, carry) to go on from, the first of:
+  def restore(self, init_params, init_rest, stage):
+    """(step, params, rest, carry) to go on from, the first of:
 
-    1. this run's newest checkpoint;
+    1. this run's newest checkpoint that is as it was saved; newer ones are set aside;
     2. the weights that `stage.start` names, {network: (run folder, network there)}, in a fresh state;
     3. a fresh state.
-    Nothing is ever built on one device first.
+    init_rest(params) -> {item: tree}: what else an update changes. Nothing is built on one device first.
     """
     shapes = jax.eval_shape(init_params)
-    opt_shapes = jax.eval_shape(lambda: init_opt(init_params()))
-    latest = self._checkpoints.latest
-    if latest is not None:
-      items = {**_abstract(shapes), 'opt': _abstract(opt_shapes)}
-      if carries := stage.carry_shapes():
-        items['carry'] = _abstract(carries)
-      with _explained(f'cannot read checkpoint {latest.step} of {self.folder}'):
-        items = self._checkpoints.load_checkpointables(latest.step, items)
-      opt, carry = items.pop('opt'), items.pop('carry') if carries else {}
-      return latest.step, items, opt, carry
+    rest_shapes = sharding.made_from(init_rest, _abstract(shapes))
+    if store.steps(self.folder / 'checkpoints'):
+      wanted = _leafy({**_abstract(shapes), **rest_shapes, 'carry': _abstract(stage.carry_shapes())})
+
+      def want(meta):
+        for name, digest in self.frozen.items():
+          if meta['frozen'].get(name) != digest:
+            raise InputError(
+              f'{name!r} is not what {self.folder} was trained with until now: the run that it is opened '
+              f'from has changed; put that back, or choose another --workdir'
+            )
+        for item, tree in wanted.items():
+          what = f'{self.folder}: {item!r} of checkpoint {meta["step"]} does not fit'
+          fingerprint.fits(tree, meta['items'].get(item, {}), what)
+        return wanted
+
+      step, _, items, damaged = store.newest(self.folder / 'checkpoints', want)
+      self.saved = step
+      self._writer.set_aside(damaged)
+      rest = {k: items.get(k, x) for k, x in rest_shapes.items()}
+      return step, {k: items[k] for k in shapes}, rest, items.get('carry', {})
     params = jax.jit(lambda: unbox(init_params()), out_shardings=shardings(shapes))()
     for network, (folder, there) in stage.start.items():
       if folder:
@@ -242,20 +257,19 @@ class Run:
             f'with that one: python -m launch.prepare --config=configs/data.py:source=… --workdir=… '
             f'--config.tokenizer={Path(read_config(folder).data) / "tokenizer"}'
           )
-        params[network] |= load(folder, there, shapes[network])
-    opt = jax.jit(init_opt, out_shardings=shardings(opt_shapes))(params)
-    return 0, params, opt, {}
+        params[network] = lora.join(params[network], load(folder, there, shapes[network]))
+    cut = jax.tree.map(lambda x: x.sharding, rest_shapes)
+    return 0, params, jax.jit(init_rest, out_shardings=cut)(params), {}
 
-  def save(self, step, params, opt, carry):
-    """Whole or not at all. Raises InputError when the disk does not take it; older ones stay."""
+  def save(self, step, params, rest, carry, loss=None):
+    """Begins to save, whole or not at all; it is on the disk after `wait`. loss: of the validation, by
+    which the best are kept. Raises InputError when the disk did not take the save before."""
     heads = {k: 'scalar' if 'score' in x else 'lm' for k, x in params.items()}
-    items = {**params, 'opt': opt, 'meta': {'step': step, 'heads': heads}}
-    if carry:
-      items['carry'] = carry
-    old = self._checkpoints.latest
-    kept = f'checkpoint {old.step} is whole' if old else 'there is no earlier one'
-    with _explained(
-      f'cannot save checkpoint {step} in {self.folder} ({kept}; free some space and run '
-      f'the same command to go on)'
-    ):
-      self._checkpoints.save_checkpointables(step, items, force=True)
+    meta = {'seed': self.config.seed, 'heads': heads, 'frozen': self.frozen}
+    self._writer.save(step, _leafy({**params, **rest, 'carry': carry}), meta, loss)
+    self.saved = step
+
+
+def _leafy(items):
+  """Those that hold an array at all: orbax saves no empty tree."""
+  return {k: x for k, x in items.items() if jax.tree.leaves(x)}

@@ -2,4 +2,6 @@
 
 
 class InputError(ValueError):
-  """Bad input (a file, a field, a flag, a folder); `launch` prints it as one line and exits with 2."""
+  """Bad input (a file, a field, a flag, a folder); `launch` prints one line and exits with `.status`."""
+
+  status = 2

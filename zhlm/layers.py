@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from zhlm.errors import InputError
+from zhlm.sharding import parts
 
 REMAT = {  # what a block keeps for the backward pass, beside its input
   'none': jax.checkpoint_policies.everything_saveable,
@@ -64,6 +65,7 @@ class Config:
   dtype: str
 
   def __post_init__(self):
+    object.__setattr__(self, 'lora_on', tuple(self.lora_on))  # JSON has lists, which have no hash
     for field, choices in (('remat', tuple(REMAT)), ('qk_norm', QK_NORM)):
       if getattr(self, field) not in choices:
         raise InputError(
@@ -95,8 +97,9 @@ class Einsum(nn.Module):
       return self.param(name, nn.with_logical_partitioning(init, tuple(letters)), shape, jnp.float32)
 
     w = weight('w', zeros if self.zero else normal, letters, shape)
-    # The same product as jnp.einsum, as one 2-D matmul: XLA's CPU backend runs it a quarter faster.
-    x = x.reshape(-1, fan_in)
+    # The same product as jnp.einsum, as one 2-D matmul: XLA's CPU backend runs it a quarter faster. Where
+    # the mesh cuts T that would gather it: rows one after another are not cut into blocks.
+    x = x.reshape(*(rows if parts('T') > 1 else (-1,)), fan_in)
     y = x @ w.astype(x.dtype).reshape(fan_in, -1)
     if c.lora_rank and self.name in c.lora_on:  # Hu et al. 2021, eq. 3
       a = weight('lora_a', normal, letters[:summed] + 'R', [*shape[:summed], c.lora_rank])

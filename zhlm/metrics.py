@@ -1,7 +1,7 @@
 """What a run tells: metrics.jsonl, TensorBoard, one progress line; and it stops a run whose loss is NaN."""
 
+import contextlib
 import json
-import math
 import os
 import sys
 import time
@@ -42,11 +42,21 @@ def count(params):
   return sum(x.size for x in jax.tree.leaves(params))
 
 
-def flops_per_token(c, T):
-  """Of a training step, forward and backward: 6 a weight that multiplies, 12·N·H·K·T for attention's
-  two products over T keys (Chowdhery et al. 2022, app. B; the causal half is not deducted)."""
-  block = c.D * c.K * (2 * c.H + 2 * c.G) + 3 * c.D * c.F
-  return 6.0 * (c.N * block + c.V * c.D) + 12.0 * c.N * c.H * c.K * T
+def flops_per_token(c, T, head='lm'):
+  """Of a training step, forward and backward: 6 a weight that multiplies, 12·N·H·K·T for attention's two
+  products over T keys, or those in the window (Chowdhery et al. 2022, app. B; the causal half is not
+  deducted). Of experts, only the `top` that a token goes to; a frozen weight beside an adapter costs 4, for
+  its gradient is not taken. Recomputation is not counted, nor are slots of experts that stay empty."""
+  sizes = {'q': (c.D, c.H * c.K), 'k': (c.D, c.G * c.K), 'v': (c.D, c.G * c.K), 'o': (c.H * c.K, c.D)}
+  if not c.E:
+    sizes |= {'gate': (c.D, c.F), 'up': (c.D, c.F), 'down': (c.F, c.D)}
+  block = sum(a * b for a, b in sizes.values())
+  if c.E:
+    block += 3 * c.D * c.F * c.top + c.D * c.E
+  low = sum(c.lora_rank * sum(sizes[name]) for name in c.lora_on if name in sizes)
+  weights = c.N * block + (c.V * c.D if head == 'lm' else 0)
+  keys = min(T, c.window) if c.window else T
+  return (4.0 if c.lora_rank else 6.0) * weights + 6.0 * c.N * low + 12.0 * c.N * c.H * c.K * keys
 
 
 def clock(seconds):
@@ -70,6 +80,55 @@ def truncate(path, step):
   os.replace(part, path)
 
 
+def memory():
+  """Gigabytes (2**30) of device memory that were in use at most, and in all, on the fullest device of this
+  process; {} where the backend does not count them, as on CPUs."""
+  stats = [s for d in jax.local_devices() if (s := d.memory_stats()) and 'peak_bytes_in_use' in s]
+  if not stats:
+    return {}
+  fullest = max(stats, key=lambda s: s['peak_bytes_in_use'])
+  names = {'memory_peak': 'peak_bytes_in_use', 'memory_limit': 'bytes_limit'}
+  return {name: fullest[key] / 2**30 for name, key in names.items() if key in fullest}
+
+
+def window(text):
+  """'10:15' -> (10, 15), steps; '' -> (0, 0). Raises InputError for anything else."""
+  first, _, last = (text or '0:0').partition(':')
+  if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+    raise InputError(f'--profile_steps={text}: give the first and the last step, as in 10:15')
+  return int(first), int(last)
+
+
+@contextlib.contextmanager
+def profiler(workdir, first, last):
+  """Yields `profiled(step)`, a context for the update of a step. From step `first` (0: never) to `last`,
+  a trace of what the devices do is written into workdir/profile, and then what is in their memory, as
+  memory.prof for pprof."""
+  folder, running = Path(workdir) / 'profile', []
+
+  def end():
+    running.clear()
+    jax.profiler.stop_trace()
+    jax.profiler.save_device_memory_profile(str(folder / 'memory.prof'))
+
+  @contextlib.contextmanager
+  def profiled(step):
+    if first <= step <= last and not running:
+      jax.profiler.start_trace(str(folder))
+      running.append(step)
+    with jax.profiler.StepTraceAnnotation('update', step_num=step):
+      yield
+    if running and step >= last:
+      jax.block_until_ready(jax.live_arrays())
+      end()
+
+  try:
+    yield profiled
+  finally:
+    if running:
+      end()
+
+
 class Log:
   """The numbers of one run, in the order of its steps; only process 0 writes. On a terminal the progress
   line is rewritten in place; elsewhere each report is a line."""
@@ -82,6 +141,7 @@ class Log:
     self.peak = peak * mesh.size / flops if peak else None  # tokens/s at an MFU of one
     self.pending = None  # (step, numbers, info) of a step that may still be running on the device
     self.since, self.paused = (time.time(), start), 0.0
+    self.skipping = False  # whether the last update that was looked at was skipped
     if not self.mine:
       return
     truncate(self.workdir / 'metrics.jsonl', start)
@@ -99,14 +159,17 @@ class Log:
     self.task = self.bar.add_task(config.stage, total=config.steps, completed=start, text='compiling')
     sizes = ', '.join(f'{k} {count(x) / 1e6:.2f} M' for k, x in params.items())
     axes = ' × '.join(f'{a} {n}' for a, n in mesh.shape.items())
-    self.bar.console.print(
+    self.say(
       f'{config.stage}: {sizes} parameters | {kind}, mesh {axes} | batch {config.batch.B} | '
-      f'steps {start} → {config.steps} | {workdir}',
-      highlight=False,
-      soft_wrap=True,
+      f'steps {start} → {config.steps} | {workdir}'
     )
     if start >= config.steps:
-      self.bar.console.print(f'{config.stage}: finished before, at step {start}', highlight=False)
+      self.say(f'{config.stage}: finished before, at step {start}')
+
+  def say(self, line):
+    """A line of its own, above the progress line; of process 0."""
+    if self.mine:
+      self.bar.console.print(line, highlight=False, soft_wrap=True)
 
   def step(self, step, numbers, info, tokens):
     """Takes the device's numbers of `step`, and looks at those of the step before."""
@@ -114,21 +177,30 @@ class Log:
     self.pending, self.tokens = (step, numbers, info), tokens  # tokens: of a batch, padding included
 
   def flush(self):
-    """Waits for the last step. Raises InputError when its loss, or a weight after it, is not finite."""
+    """Waits for the last step. Raises InputError when it is the last of `guard.patience` skipped ones."""
     if self.pending is None:
       return
     step, numbers, info = self.pending
     self.pending = None
-    loss, grad, param = (float(numbers[k]) for k in ('loss', 'grad_norm', 'param_norm'))
-    if not math.isfinite(loss + param):
-      raise InputError(
-        f'loss is {loss:.4g} at step {step} (norm of the gradient {grad:.3g}, of the weights {param:.3g}); '
-        f'no checkpoint of {self.workdir} holds this: lower optimizer.learning_rate or set optimizer.clip'
+    row = int(numbers['skipped_in_a_row'])
+    self.skipping = row > 0
+    if row:
+      loss, grad, param = (float(numbers[k]) for k in ('loss', 'grad_norm', 'param_norm'))
+      what = (
+        f'loss is {loss:.4g} at step {step} (norm of the gradient {grad:.3g}, of the weights it would have '
+        f'led to {param:.3g})'
       )
+      if row >= self.config.guard.patience:
+        raise InputError(
+          f'{what}: the last of {row} updates in a row that were not made (guard.patience); no checkpoint '
+          f'of {self.workdir} holds this: lower optimizer.learning_rate or set optimizer.clip'
+        )
+      self.say(f'{self.config.stage} {step}/{self.config.steps} | update skipped: {what}')
+    numbers = {k: x for k, x in numbers.items() if k != 'skipped_in_a_row'}
     first = step == self.start + 1
     if not (first or step % self.config.log_every == 0 or step == self.config.steps):
       return
-    numbers = {k: float(x) for k, x in jax.device_get({**info, **numbers}).items()}
+    numbers = {k: float(x) for k, x in jax.device_get({**info, **numbers}).items()} | memory()
     now, (then, before) = time.time(), self.since
     eta = None
     if not first:  # the first step's time is the compiler's
@@ -148,7 +220,8 @@ class Log:
     for name, x in numbers.items():
       self.board.add_scalar(name, x, step)
     first = ('loss', 'tokens_per_second', 'mfu', 'score', 'kl', 'accuracy')
-    order = sorted(numbers, key=lambda k: (first.index(k) if k in first else len(first), k))
+    told = [k for k in numbers if k != 'skipped' or numbers[k]]
+    order = sorted(told, key=lambda k: (first.index(k) if k in first else len(first), k))
     text = ' | '.join(f'{k.replace("tokens_per_second", "tokens/s")} {numbers[k]:.4g}' for k in order)
     if eta is not None:
       text = f'ETA {clock(eta)} | {text}'

@@ -12,23 +12,31 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from zhlm import losses, moe, rope
+from zhlm import losses, moe, rope, sharding
 from zhlm.attention import attend
 from zhlm.layers import REMAT, Config, Einsum, Norm
 from zhlm.sharding import constrain
 
 
-def read_targets(x_BTD, head_DV, targets_BT, temperature, scale=1.0, chunk=8_192):
-  """(log π of the targets, entropy), [B, T] float32. Above `chunk` tokens the logits are never held whole:
-  they are made part by part, and again in the backward pass. A part is every n-th token, so that each has
-  tokens of all devices where T is cut."""
-  B, T, D = x_BTD.shape
-  n = next(n for n in range(1, T + 1) if T % n == 0 and (B * T // n <= chunk or n == T))
+def read_logits(x_BTD, head_DV, scale=1.0):
+  """Logits_BTV in float32. D of the head is gathered first: else it would be for each part of a row."""
+  head_DV = constrain(head_DV.astype(x_BTD.dtype), '_V')
+  whole = sharding.parts('T') == 1  # then as one 2-D matmul; see layers.Einsum
+  logits = (x_BTD.reshape(-1, x_BTD.shape[2]) if whole else x_BTD) @ head_DV
+  return constrain(logits.reshape(*x_BTD.shape[:2], -1), 'BTV').astype(jnp.float32) * scale
+
+
+def read_targets(x_BTD, head_DV, targets_BT, temperature, scale=1.0, chunk=2_048):
+  """(log π of the targets, entropy), [B, T] float32. Above `chunk` tokens on a device the logits are never
+  held whole: they are made part by part, and again in the backward pass. A part is every n-th token, so
+  that each has tokens of all devices where T is cut. head_DV is float32: so its gradients add up."""
+  B, T, _ = x_BTD.shape
+  most, sequence = chunk * sharding.parts('BT'), sharding.parts('T')
+  fits = (n for n in range(1, T) if most * n >= B * T and T % n == 0 and (n == 1 or T // n % sequence == 0))
+  n = next(fits, T)
 
   def read(x_BTD, targets_BT):
-    logits = (x_BTD.reshape(-1, D) @ head_DV).reshape(*targets_BT.shape, -1)
-    logits_BTV = constrain(logits, 'BTV').astype(jnp.float32) * scale
-    return losses.log_probs(logits_BTV / temperature, targets_BT)
+    return losses.log_probs(read_logits(x_BTD, head_DV, scale) / temperature, targets_BT)
 
   if n == 1:
     return read(x_BTD, targets_BT)
@@ -75,7 +83,8 @@ class Block(nn.Module):
         'v': cache['v'].at[n, rows, positions_BT].set(v_BTGK),
       }
       k_BSGK, v_BSGK = cache['k'][n], cache['v'][n]
-    scale = c.attention_scale or c.K**-0.5
+    # muP (Yang et al. 2022, definition 4.1): 1/K, once queries and keys agree; at K=64 as without it.
+    scale = c.attention_scale or (8 / c.K if c.mup_D else c.K**-0.5)
     how = dict(scale=scale, window=c.window, implementation=c.attention)
     a_BTHK = attend(q_BTHK, k_BSGK, v_BSGK, positions_BT=at, segments_BT=segments_BT, **how)
     a_BTD = Einsum('BTHK,HKD->BTD', c, zero=True, bias=c.o_bias, name='o')(a_BTHK)
@@ -144,15 +153,15 @@ class Transformer(nn.Module):
     if c.tied:
       head_DV = embed_VD.T
     else:
-      init = nn.with_logical_partitioning(nn.initializers.normal(c.D**-0.5), ('D', 'V'))
+      # With muP the factor on the logits makes them small, and these weights are alike at every width.
+      deviation = (c.mup_D or c.D) ** -0.5
+      init = nn.with_logical_partitioning(nn.initializers.normal(deviation), ('D', 'V'))
       head_DV = self.param('head', init, (c.D, c.V), jnp.float32)
-    head_DV = head_DV.astype(c.dtype)
     # muP (Yang et al. 2022, table 8): what the head adds up grows with the width.
     scale = c.logit_scale * (c.mup_D / c.D if c.mup_D else 1.0)
     if targets_BT is not None:
       return read_targets(x_BTD, head_DV, targets_BT, temperature, scale), cache
-    logits = (x_BTD.reshape(-1, c.D) @ head_DV).reshape(*tokens_BT.shape, c.V)
-    return constrain(logits, 'BTV').astype(jnp.float32) * scale, cache
+    return read_logits(x_BTD, head_DV, scale), cache
 
 
 def make(config, head='lm'):

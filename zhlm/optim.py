@@ -1,20 +1,32 @@
-"""From `config.optimizer` to an optax transform: schedule, clipping, decay mask, AdamW or Muon."""
+"""From `config` to an optax transform: schedule, clipping, decay mask, the optimizer by name; what trains.
+
+The optimizers by `optimizer.name`, with one schedule, clipping and decay (rate x weight_decay x w):
+  adamw          Loshchilov & Hutter 2019
+  muon           Jordan et al. 2024: matrices of layers get an orthogonal update, other leaves Adam's
+  adafactor      Shazeer & Stern 2018: second moments by row and column, no first: next to no state
+  lion           Chen et al. 2023: the sign of a moment, one moment
+  schedule_free  Defazio et al. 2024: AdamW whose average of the weights takes the place of a decaying rate
+"""
 
 import jax
+import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
+from zhlm import lora
 from zhlm.errors import InputError
 
-# Which axes of a weight are summed over (in) and which are made (out); layers N are a batch of matrices.
-# Muon (Jordan et al. 2024) makes the update of such a matrix orthogonal; other leaves go to Adam.
+# How many of the last axes of a layer's matrix are summed over (in), and how many are made (out). Those
+# before them, layers N and experts E, are a batch of matrices.
 MATRICES = {
-  'q': ((1,), (2, 3)),
-  'k': ((1,), (2, 3)),
-  'v': ((1,), (2, 3)),
-  'o': ((1, 2), (3,)),
-  'gate': ((1,), (2,)),
-  'up': ((1,), (2,)),
-  'down': ((1,), (2,)),
+  'q': (1, 2),
+  'k': (1, 2),
+  'v': (1, 2),
+  'o': (2, 1),
+  'gate': (1, 1),
+  'up': (1, 1),
+  'down': (1, 1),
+  'router': (1, 1),
 }
 
 
@@ -22,8 +34,13 @@ def _name(path):
   return [k.key for k in path if isinstance(k, jax.tree_util.DictKey)]
 
 
-def _is_matrix(name):
-  return 'layers' in name and name[-2] in MATRICES
+def _in_out(name):
+  """(in, out), the numbers of axes of a layer's matrix; None of any other leaf."""
+  if 'layers' not in name or name[-2] not in MATRICES:
+    return None
+  n_in, n_out = MATRICES[name[-2]]
+  kinds = {'w': (n_in, n_out), 'lora_a': (n_in, 1), 'lora_b': (1, n_out)}
+  return kinds.get(name[-1])
 
 
 def schedule(c, steps):
@@ -43,27 +60,116 @@ def schedule(c, steps):
 
 def decayed(params):
   """True for the leaves that weight decay pulls to zero: matrices, not norms, biases or heads."""
-  return jax.tree_util.tree_map_with_path(lambda path, _: _is_matrix(_name(path)), params)
+  return jax.tree_util.tree_map_with_path(lambda path, _: _in_out(_name(path)) is not None, params)
 
 
 def _matrix_axes(params):
-  def axes(path, _):
-    name = _name(path)
-    if not _is_matrix(name):
+  """Muon's axes of every matrix of a layer; None of other leaves, which go to Adam."""
+
+  def axes(path, x):
+    if (numbers := _in_out(_name(path))) is None:
       return None
-    return optax.contrib.MuonDimensionNumbers(*MATRICES[name[-2]])
+    first, middle = x.ndim - sum(numbers), x.ndim - numbers[1]
+    return optax.contrib.MuonDimensionNumbers(tuple(range(first, middle)), tuple(range(middle, x.ndim)))
 
   return jax.tree_util.tree_map_with_path(axes, params)
 
 
-def make(c, steps):
-  """The optax transform for `config.optimizer`. Raises InputError for an unknown name."""
-  rate = schedule(c, steps)
-  adam = {'b1': c.b1, 'b2': c.b2, 'eps': c.eps}
-  if c.name == 'adamw':
-    update = optax.adamw(rate, **adam, weight_decay=c.weight_decay, mask=decayed)
-  elif c.name == 'muon':
-    update = optax.contrib.muon(
+# What trains -------------------------------------------------------------------------------------------
+
+
+def split(params, adapters):
+  """(trained, frozen): two nested dicts that share no leaf; neither holds the other's. With `adapters` only
+  those train, and a scalar head (`score`, `score_bias`), else everything does."""
+  trained, frozen = {}, {}
+  for path, x in jax.tree_util.tree_leaves_with_path(params):
+    name = tuple(_name(path))
+    trains = not adapters or lora.is_adapter(path) or name[-1].startswith('score')
+    (trained if trains else frozen)[name] = x
+  return traverse_util.unflatten_dict(trained), traverse_util.unflatten_dict(frozen)
+
+
+# muP ---------------------------------------------------------------------------------------------------
+
+
+def scale_by_width(factor):
+  """Multiplies the update of what sums over the model's width by `factor` = mup_D / D.
+
+  Yang et al. 2022 (Tensor Programs V), table 8 for Adam: an entry of such an update does not shrink with
+  width, and D of them are summed, so the rate goes with 1 / fan-in. The widths F and H·K are taken to grow
+  with D, so one ratio serves all matrices of a layer, the router and LoRA's first factor. `embed` (a row is
+  picked, not summed), norms, biases and LoRA's second factor (it sums over R) keep their rate, and so does
+  the language model's head, whose logits the model multiplies by the same factor; a scalar head has no
+  such multiplier, so its rate takes the factor.
+  """
+
+  def sums_over_width(name):
+    return name[-1] == 'score' or (name[-1] != 'lora_b' and _in_out(name) is not None)
+
+  def update(updates, state, params=None):
+    def one(path, u):
+      return u * factor if sums_over_width(_name(path)) else u
+
+    return jax.tree_util.tree_map_with_path(one, updates), state
+
+  return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+# Schedule-free -----------------------------------------------------------------------------------------
+
+
+def _keep_average(inner):
+  """`optax.contrib.schedule_free` moves y, where the gradient is taken; this moves the average x, so that
+  a run's weights are those to validate, save and open elsewhere. Its y is `gradient_at`."""
+
+  def update(grads, state, params):
+    y = gradient_at(state, params)
+    updates, state = inner.update(grads, state, y)
+    x = optax.contrib.schedule_free_eval_params(state, jax.tree.map(jnp.add, y, updates))
+    return jax.tree.map(jnp.subtract, x, params), state
+
+  return optax.GradientTransformation(inner.init, update)
+
+
+def gradient_at(opt, params):
+  """The weights to take the gradient at: `params` themselves, except under schedule_free, where they
+  are y = (1 - b1) z + b1 x of the average x = params and the optimizer's own z (Defazio et al. 2024)."""
+
+  def is_free(s):
+    return isinstance(s, optax.contrib.ScheduleFreeState)
+
+  found = [s for s in jax.tree.leaves(opt, is_leaf=is_free) if is_free(s)]
+  if not found:
+    return params
+  (state,) = found
+  return jax.tree.map(lambda z, x: (1 - state.b1) * z + state.b1 * x, state.z, params)
+
+
+# All of it ---------------------------------------------------------------------------------------------
+
+
+def make(config):
+  """The optax transform for `config.optimizer`, over `config.steps` updates; `config.model.mup_D`, when
+  not 0, is the width at which its rates were tuned. It is to be given the leaves that train (`split`).
+
+  Raises InputError for an unknown name, and for muP with an optimizer that has no rule for it.
+  """
+  c, m = config.optimizer, config.model
+  rate = schedule(c, config.steps)
+  width = (scale_by_width(m.mup_D / m.D),) if m.mup_D else ()
+  if m.mup_D and c.name in ('muon', 'adafactor'):
+    raise InputError(
+      f'model.mup_D={m.mup_D} with optimizer.name={c.name!r}: its rule is for updates made entry by entry, '
+      f'and {c.name} scales rows, columns or matrices; choose adamw, lion or schedule_free, or mup_D=0'
+    )
+  # After the width's factor: that is the rate's, and what decays is to decay at every width alike.
+  decay_and_rate = (optax.add_decayed_weights(c.weight_decay, decayed), optax.scale_by_learning_rate(rate))
+
+  def adamw():
+    return optax.chain(optax.scale_by_adam(c.b1, c.b2, c.eps), *width, *decay_and_rate)
+
+  def muon():
+    return optax.contrib.muon(
       rate,
       weight_decay=c.weight_decay,
       weight_decay_mask=decayed,
@@ -73,6 +179,23 @@ def make(c, steps):
       adam_weight_decay=0.0,
       muon_weight_dimension_numbers=_matrix_axes,
     )
-  else:
-    raise InputError(f'optimizer.name={c.name!r}; choose from adamw, muon')
+
+  def adafactor():
+    # Not `optax.adafactor`: its decay is not multiplied by the rate, and its rate is relative to the size
+    # of a weight, which would hold matrices that begin at zero near it.
+    return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), *decay_and_rate)
+
+  def lion():
+    return optax.chain(optax.scale_by_lion(c.b1, c.b2), *width, *decay_and_rate)
+
+  def schedule_free():
+    # `optax.contrib.schedule_free_adamw` with a mask for decay. b1 is in the averaging, not in the moments.
+    rms = optax.scale_by_rms(c.b2, c.eps, eps_in_sqrt=False, bias_correction=True)
+    inner = optax.chain(rms, *width, *decay_and_rate)
+    return _keep_average(optax.contrib.schedule_free(inner, rate, c.b1))
+
+  names = {f.__name__: f for f in (adamw, muon, adafactor, lion, schedule_free)}
+  if c.name not in names:
+    raise InputError(f'optimizer.name={c.name!r}; choose from {", ".join(names)}')
+  update = names[c.name]()
   return optax.chain(optax.clip_by_global_norm(c.clip), update) if c.clip else update

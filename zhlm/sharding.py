@@ -50,6 +50,12 @@ def spec(letters):
   return P(*(axes or None for axes in mesh_axes(letters)))
 
 
+def parts(letters):
+  """Into how many parts the mesh that is set cuts an array whose axes bear these letters; 1 without one."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return 1 if mesh.empty else math.prod(mesh.shape[a] for axes in mesh_axes(letters) for a in axes)
+
+
 def make_mesh(sizes, devices=None):
   """The mesh of MESH_AXES; axes that `sizes` does not name are 1, and one may be -1 (all the devices that
   are left). `slices`: parts of a pod joined by a slow network, over which `data` is cut.
@@ -69,6 +75,11 @@ def make_mesh(sizes, devices=None):
       f'({devices[0].platform}); choose sizes whose product divides {len(devices)}'
     )
   sizes = [len(devices) // known if s == -1 else s for s in sizes]
+  if jax.process_count() > 1 and math.prod(sizes) != len(devices):
+    raise InputError(
+      f'mesh {text} takes {math.prod(sizes)} of {len(devices)} devices; over {jax.process_count()} '
+      f'hosts it must take all: let one size be -1'
+    )
   devices = devices[: math.prod(sizes)]
   if sizes[0] % slices:
     raise InputError(
@@ -131,6 +142,15 @@ def constrain(x, letters):
   return jax.lax.with_sharding_constraint(x, P(*(a or None for a in axes)))
 
 
+def host_rows(mesh, B):
+  """The numbers, in order, of the rows of a global batch of B that this process's devices hold: all of
+  them in one process, or where the mesh cuts the batch within a host only."""
+  if jax.process_count() == 1:
+    return range(B)
+  cut = NamedSharding(mesh, spec('B')).addressable_devices_indices_map((B,))
+  return sorted({row for (rows,) in cut.values() for row in range(*rows.indices(B))})
+
+
 def put_batch(mesh, batch):
   """Host arrays (this process's rows) -> global arrays cut along B, their first axis. Arrays that are
   on the devices already stay as they are."""
@@ -140,3 +160,23 @@ def put_batch(mesh, batch):
     return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(rows, x)
 
   return jax.tree.map(put, batch)
+
+
+def made_from(init, shapes):
+  """The ShapeDtypeStructs of `init(shapes)`, each leaf cut over the current mesh as what it was made from.
+
+  shapes: ShapeDtypeStructs with NamedShardings. An optimizer's moments are cut as their weights; a moment
+  that has lost an axis, as Adafactor's rows and columns have, loses that axis' cut; a new scalar is whole.
+  No optimizer needs a rule: on a mesh of Explicit axes an array's sharding is part of its type, so that
+  tracing `init` there says how all it makes is cut.
+  """
+  mesh = jax.sharding.get_mesh()
+  typed = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Explicit,) * len(mesh.axis_names))
+
+  def on(mesh, x):
+    cut = P() if x.sharding is None else x.sharding.spec
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, cut))
+
+  with jax.set_mesh(typed):
+    made = jax.eval_shape(init, jax.tree.map(lambda x: on(typed, x), shapes))
+  return jax.tree.map(lambda x: on(mesh, x), made)

@@ -1,7 +1,7 @@
 """The only loop and the only update, for every stage: read a batch, take a gradient, write it down."""
 
+import contextlib
 import functools
-import signal
 import time
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zhlm import checkpoint, metrics, optim, sharding, stages
+from zhlm import checkpoint, guard, hosts, lora, metrics, optim, sharding, stages
 
 
 class State(NamedTuple):
@@ -18,6 +18,8 @@ class State(NamedTuple):
   step: Any
   params: Any
   opt: Any
+  guard: Any = guard.State()
+  ema: Any = {}  # a slow average of params, where the config asks for one
 
 
 def weights_sum_to_one(batch):
@@ -33,19 +35,30 @@ def weights_sum_to_one(batch):
   return jax.tree_util.tree_map_with_path(scale, batch)
 
 
-def make_step(loss, tx, microbatches, key):
-  """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is."""
+def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, debug=False):
+  """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is.
+
+  Gradients, updates and `state.opt` are of what trains: with `adapters`, of those only (`optim.split`).
+  An update that `guard.judge` refuses leaves the state as it is, and is counted. ema: decay of the average
+  of the weights. debug: tells the first array that is not finite, as `first_bad`.
+  """
 
   def split(x):  # by stride: a block would put each microbatch on few of the devices
     return x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1)
 
   def step(state, batch):
     rng = jax.random.fold_in(key, state.step)
+    trained, frozen = optim.split(state.params, adapters)
+    at = optim.gradient_at(state.opt, trained)
 
     def part(x):
       i, microbatch = x
       rng_i = jax.random.fold_in(rng, i)
-      (value, info), grads = jax.value_and_grad(loss, has_aux=True)(state.params, microbatch, rng_i)
+
+      def of(trained):
+        return loss(lora.join(trained, frozen), microbatch, rng_i)
+
+      (value, info), grads = jax.value_and_grad(of, has_aux=True)(at)
       return grads, {'loss': value, **info}
 
     parts = (jnp.arange(microbatches), jax.tree.map(split, weights_sum_to_one(batch)))
@@ -54,12 +67,34 @@ def make_step(loss, tx, microbatches, key):
     (grads, info), _ = jax.lax.scan(
       lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
     )
-    updates, opt = tx.update(grads, state.opt, state.params)
-    params = optax.apply_updates(state.params, updates)
+    updates, opt = tx.update(grads, state.opt, trained)
+    params = lora.join(optax.apply_updates(trained, updates), frozen)
     info |= {'grad_norm': optax.global_norm(grads), 'param_norm': optax.global_norm(params)}
-    return State(state.step + 1, params, opt), info
+    finite = (info['loss'], info['param_norm'])
+    ok, judged = guard.judge(state.guard, info['grad_norm'], finite, spike)
+    slow = optax.incremental_update(params, state.ema, 1 - ema) if ema else {}
+    made = guard.choose(ok, (params, opt, slow), (state.params, state.opt, state.ema))
+    info |= {'skipped': judged.skipped, 'skipped_in_a_row': judged.row}
+    if debug:
+      info['first_bad'] = guard.first_bad(batch, state.params, grads, params)
+    params, opt, slow = made
+    return State(state.step + 1, params, opt, judged, slow), info
 
   return step
+
+
+def update(config, stage):
+  """(the jitted update of a config, which donates the state; fresh(params) -> the rest of a first State).
+  What trains here is what `launch.compile` compiles for a pod."""
+  tx, adapters, ema = optim.make(config), config.model.lora_rank > 0, config.optimizer.ema
+
+  def fresh(params):
+    average = jax.tree.map(jnp.copy, params) if ema else {}
+    return {'opt': tx.init(optim.split(params, adapters)[0]), 'guard': guard.State(), 'ema': average}
+
+  how = dict(adapters=adapters, spike=config.guard.spike, ema=ema, debug=config.debug)
+  step = make_step(stage.loss, tx, config.batch.microbatches, jax.random.key(config.seed), **how)
+  return jax.jit(step, donate_argnums=0), fresh
 
 
 def validate(stage, networks, count, split='validation'):
@@ -85,61 +120,51 @@ def _weighed(loss, params, batch):
   return *loss(params, weights_sum_to_one(batch), jax.random.key(0)), weight
 
 
-def _signals(hit):
-  """SIGTERM and Ctrl-C ask the loop to stop where it can resume; a second Ctrl-C ends at once."""
-
-  def handle(number, _):
-    if hit and number == signal.SIGINT:
-      raise KeyboardInterrupt
-    hit.append(number)
-
-  return {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
-
-
-def train(config, workdir):
+def train(config, workdir, profile=(0, 0)):
   """Trains `config` in `workdir`, going on from its newest checkpoint; returns the last State.
 
-  Raises InputError for what a user can mend (also a loss that is not a number), and
-  `metrics.Stopped` after a signal, with everything saved.
+  profile: the first and last step of which to write a trace. Raises InputError for what a user can mend
+  (also a loss that is not a number), and `metrics.Stopped` after a signal, with everything saved.
   """
   mesh = sharding.make_mesh(config.mesh)
   sharding.check_batch(mesh, **config.batch)
-  hit = []
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
-    tx = optim.make(config.optimizer, config.steps)
+    step_fn, fresh = update(config, stage)
     key = jax.random.key(config.seed)
-  with jax.set_mesh(mesh), checkpoint.Run(workdir, config) as run:
-    start, params, opt, carry = run.restore(lambda: stage.init(key), tx.init, stage)
-    state = State(jnp.asarray(start, jnp.int32), params, opt)
-    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key), donate_argnums=0)
-    log = metrics.Log(workdir, config, state.params, start, mesh)
-    previous = _signals(hit)
-    try:
-      batches = stage.batches(lambda: {**frozen, **state.params}, start, 'train', carry)
-      for step in range(start + 1, config.steps + 1):
-        batch, info, carry = next(batches)
-        batch = sharding.put_batch(mesh, batch)
+  with contextlib.ExitStack() as stack:
+    enter = stack.enter_context
+    enter(jax.set_mesh(mesh))
+    run = enter(checkpoint.Run(workdir, config, frozen))
+    start, params, rest, carry = run.restore(lambda: stage.init(key), fresh, stage)
+    state = State(jnp.asarray(start, jnp.int32), params, **rest)
+    step_fn = guard.watched(step_fn) if config.debug else step_fn
+    log = enter(contextlib.closing(metrics.Log(workdir, config, state.params, start, mesh)))
+    stopped, profiled = enter(hosts.signals()), enter(metrics.profiler(workdir, *profile))
+    batches = stage.batches(lambda: {**frozen, **state.params}, start, 'train', carry)
+    for step in range(start + 1, config.steps + 1):
+      batch, info, carry = next(batches)
+      batch = sharding.put_batch(mesh, batch)
+      with profiled(step):
         state, numbers = step_fn(state, batch)
-        log.step(
-          step, numbers, info, batch['tokens'].size
-        )  # looks at the step before: this one is still running
-        last, stop = step == config.steps, bool(hit)
-        validates = config.eval_every and (step % config.eval_every == 0 or last)
-        saves = step % config.save_every == 0 or last or stop
-        if validates or saves:
-          log.flush()  # raises when a loss was not a number: what is saved is sound
-          since = time.time()
-          if validates:
-            log.write(step, validate(stage, {**frozen, **state.params}, config.eval_batches))
-          if saves:
-            run.save(step, state.params, state.opt, carry)
-          log.pause(time.time() - since)
-        if stop and not last:
-          raise metrics.Stopped(hit[0], step, workdir)
-    finally:
-      for s, handler in previous.items():
-        signal.signal(s, handler)
-      log.close()
+      # Looks at the step before: this one is still running.
+      log.step(step, numbers, info, batch['tokens'].size)
+      last, stop = step == config.steps, stopped(step)
+      validates = config.eval_every and (step % config.eval_every == 0 or last)
+      saves = step % config.save_every == 0 or last or stop
+      if validates or saves:
+        log.flush()
+        since, found = time.time(), {}
+        if validates:
+          found = validate(stage, {**frozen, **(state.ema or state.params)}, config.eval_batches)
+          log.write(step, found)
+        # Where updates are being skipped, the weights may be at fault: the older ones are kept.
+        if saves and (last or not log.skipping):
+          rest = {k: getattr(state, k) for k in rest}
+          run.save(step, state.params, rest, carry, found.get('validation/loss'))
+        log.pause(time.time() - since)
+      if stop and not last:
+        run.wait()
+        raise metrics.Stopped(stop, run.saved, workdir)
   return state

@@ -1,8 +1,8 @@
 """Batch i is a function of (config, i): packed rows and padded examples, read with Grain.
 
-No iterator has a state to save: going on from step s is asking for batch s. Every process takes its
-stride of the global batch, so the batch holds the same rows on any number of hosts. Rows are planned
-before they are read, and a mixture is arithmetic, so any number of workers reads the same stream.
+No iterator has a state to save: going on from step s is asking for batch s. Every host reads the rows that
+its devices hold, so the batch is the same on any number of hosts. Rows are planned before they are read,
+and a mixture is arithmetic, so any number of workers reads the same stream.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from zhlm import losses
+from zhlm import losses, sharding
 from zhlm.data import chat, manifest, mixture, records, tokenizer
 from zhlm.data.packing import Packed, best_fit, concat  # noqa: F401 (stages name them as batches')
 from zhlm.errors import InputError
@@ -152,19 +152,32 @@ class Filled:
     return row
 
 
+class Share:
+  """Of a source's batches of B rows, the rows with these numbers: those that this host's devices hold."""
+
+  def __init__(self, source, B, here):
+    self.source, self.B, self.here = source, B, here
+
+  def __len__(self):
+    return len(self.source) // self.B * len(self.here)
+
+  def __getitem__(self, index):
+    batch, row = divmod(index, len(self.here))
+    return self.source[batch * self.B + self.here[row]]
+
+
 def stream(source, config, start, split, B=None, period=1):
   """(batch, {}, {}) from batch number `start`: shuffled anew each epoch without end for `train`, once in
-  order for other splits. This process's rows only.
+  order for other splits; this host's rows only, in their order (`sharding.host_rows` of the mesh set).
 
   source: rows by number, or those of each folder of a mixture, as `sources` makes them. period: updates
   made from one batch. Raises InputError for a train split of under B rows.
   """
-  B, hosts = B or config.batch.B, jax.process_count()
-  if B % hosts:
-    raise InputError(f'a batch of {B} rows cannot be divided among {hosts} hosts; change batch.B')
+  B = B or config.batch.B
+  here = sharding.host_rows(jax.sharding.get_mesh(), B)
   train = split == 'train'
-  rows = _endless(source, config, B, period) if train else grain.MapDataset.source(Filled(source, B))
-  batches = rows[jax.process_index() :: hosts].batch(B // hosts, drop_remainder=True)
+  rows = _endless(source, config, B, period) if train else Filled(source, B)
+  batches = grain.MapDataset.source(Share(rows, B, here)).batch(len(here), drop_remainder=True)
   if train and config.data_workers:
     return _read_ahead(batches[start:], config.data_workers)
   steps = itertools.count(start) if train else range(start, len(batches))
@@ -181,7 +194,7 @@ def _endless(source, config, B, period):
     if len(part) < share:
       raise InputError(f'{data}: train has {len(part)} rows, fewer than a batch of {share}; lower batch.B')
   shuffled = {k: grain.MapDataset.source(x).seed(config.seed).shuffle().repeat() for k, x in parts.items()}
-  return grain.MapDataset.source(mixture.Mixed(shuffled, stages))
+  return mixture.Mixed(shuffled, stages)
 
 
 def _read_ahead(batches, workers):

@@ -39,6 +39,7 @@ class Run(NamedTuple):
 
 def open_run(folder) -> Run:
   config = checkpoint.read_config(folder)
+  config.model.lora_rank = 0  # weights are opened with their adapters merged
   return Run(Path(folder), config, tokenizer.load(batches.tokenizer_folder(config)))
 
 

@@ -1,0 +1,193 @@
+"""Trees of arrays on disk: written in the background, whole or not at all; read as they were written or not
+at all. Knows neither runs nor networks.
+
+A folder holds a folder a step, written by orbax, with an item for each tree and `meta`: what the writer
+says, and every array's shape and fingerprint. What is read is compared to that; of a step that differs or
+cannot be read, the one before takes the place.
+"""
+
+import contextlib
+import gc
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
+
+from zhlm import fingerprint, hosts
+from zhlm.errors import InputError
+
+
+def steps(folder):
+  """The steps that are there, in order; none that was set aside or is still being written."""
+  return sorted(int(p.name) for p in Path(folder).glob('*') if p.name.isdigit())
+
+
+def _cause(error):
+  """Orbax and TensorStore name the true cause at the end of the chain: that, in one line."""
+  while error.__cause__ is not None:
+    error = error.__cause__
+  text = ' '.join(str(error).split()).partition(' [tensorstore_spec')[0] or type(error).__name__
+  return text if len(text) < 400 else f'{text[:150]} … {text[-250:]}'
+
+
+def _hash(meta):
+  return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def _load(path, items):
+  """(some items, what is wrong or ''); items: {name: shapes on the mesh}. Each process reads its shards
+  alone: one that fails leaves no other waiting for it."""
+  context = ocp.Context()
+  context.pytree.loading.partial_load = True
+  context.multiprocessing_options.active_processes = {jax.process_index()}
+  context.multiprocessing_options.primary_host = jax.process_index()
+  with context, _quiet():
+    try:
+      return ocp.load_checkpointables(path.resolve(), items), ''
+    except Exception as e:  # a damaged file raises whatever its reader stumbles over
+      wrong = _cause(e)
+    gc.collect()
+    time.sleep(0.5)  # for what still runs in other threads to fail, too, while it is quiet
+    return {}, wrong
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Where one array cannot be read, the readers of others are dropped: Python, asyncio and TensorStore
+  would tell on stderr of each at length."""
+
+  def hush(*_):
+    pass
+
+  asyncio = logging.getLogger('asyncio')
+  before = asyncio.disabled, sys.excepthook, sys.unraisablehook
+  asyncio.disabled, sys.excepthook, sys.unraisablehook = True, hush, hush
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore', RuntimeWarning)
+      yield
+  finally:
+    asyncio.disabled, sys.excepthook, sys.unraisablehook = before
+
+
+def _read(path, want):
+  """(meta, items, what is wrong with them or ''), the same in every process. Raises what `want` raises."""
+  items, wrong = _load(path, {'meta': None})
+  try:
+    meta = {} if wrong else json.loads(items['meta']['json'])
+    wrong = wrong or ('' if meta.pop('sha256') == _hash(meta) else 'meta is not what was saved')
+  except (ValueError, LookupError, TypeError, AttributeError) as e:
+    meta, wrong = {}, f'meta: {_cause(e)}'
+  wanted = {} if wrong else want(meta)
+  items, why = _load(path, wanted) if wanted else ({}, '')
+  wrong = wrong or why
+  if not all(isinstance(x, jax.Array) for x in jax.tree.leaves(items)):
+    wrong = 'an array is missing'  # which orbax leaves as its shape
+  if jax.process_count() > 1 and multihost_utils.process_allgather(np.array(bool(wrong))).any():
+    wrong = wrong or 'another host cannot read it'
+  for name, item in {} if wrong else items.items():
+    saved = meta['items'][name]
+    changed = [path for path, x in fingerprint.of(item).items() if saved[path] != x]
+    if changed:
+      wrong = wrong or f'{name}/{changed[0]} is not what was saved'
+  return meta, {} if wrong else items, wrong
+
+
+def newest(folder, want):
+  """(step, meta, items, damaged newer steps) of the newest step that is as it was saved.
+
+  want(meta) -> {item: shapes on the mesh}: what to read; {} for the meta alone. Says on stderr what is
+  passed over, and why. Raises InputError when no step is left, and what `want` raises.
+  """
+  damaged = {}
+  for step in reversed(steps(folder)):
+    meta, items, wrong = _read(Path(folder) / str(step), want)
+    if not wrong:
+      for there, why in damaged.items() if hosts.first() else ():
+        print(f'{folder}/{there} is damaged ({why}): taking step {step} instead', file=sys.stderr)
+      return step, meta, items, list(damaged)
+    damaged[step] = wrong
+  each = '; '.join(f'{step} ({why})' for step, why in damaged.items())
+  raise InputError(f'no checkpoint in {folder} can be read: {each}')
+
+
+class Writer:
+  """A folder in which one program (of many processes) saves: it clears away what a killed save left, and
+  keeps the newest `keep`, the `keep_best` of least loss, and every `keep_every`-th step."""
+
+  def __init__(self, folder, keep, keep_best=0, keep_every=0):
+    self.folder, self._saving = Path(folder), None
+    if hosts.first():
+      # Orbax's own cleanup is a thread that complains when a run ends at once.
+      for unfinished in self.folder.glob('*.orbax-checkpoint-tmp*'):
+        shutil.rmtree(unfinished)
+    policies = ocp.training.preservation_policies
+    kept = [policies.LatestN(keep)]
+    if keep_best:
+      best = dict(get_metric_fn=lambda numbers: numbers['loss'], reverse=True, n=keep_best)
+      kept.append(policies.BestN(**best, keep_checkpoints_without_metrics=False))
+    if keep_every:
+      kept.append(policies.EveryNSteps(keep_every))
+    policy = policies.AnyPreservationPolicy(kept)
+    self._checkpointer = ocp.training.Checkpointer(self.folder.resolve(), preservation_policy=policy)
+
+  def set_aside(self, damaged):
+    """Renames damaged steps `STEP.damaged`: for people to look at, never to be listed again."""
+    for step in damaged if hosts.first() else ():
+      path = self.folder / f'{step}.damaged'
+      names = [path, *(path.with_name(f'{path.name}-{i}') for i in range(2, 1_000))]
+      (self.folder / str(step)).rename(next(p for p in names if not p.exists()))
+    hosts.barrier('set aside')
+    self._checkpointer.reload()
+
+  def save(self, step, items, meta, loss=None):
+    """Copies `items`, {name: tree}, from the devices and goes on while they are written. `loss` is what the
+    best are kept by. Raises InputError when the disk did not take the save before."""
+    self.wait()
+    meta = {**meta, 'step': step, 'items': {k: fingerprint.of(x) for k, x in items.items()}}
+    text = json.dumps({**meta, 'sha256': _hash(meta)})
+    self._saving = step
+    with self._explained():
+      self._checkpointer.save_checkpointables_async(
+        step,
+        {**items, 'meta': {'json': text, 'step': step}},
+        force=True,
+        metrics=None if loss is None else {'loss': loss},
+      )
+
+  def wait(self):
+    """Until the last save is on the disk. Raises InputError when the disk does not take it; what was saved
+    before stays."""
+    with self._explained():
+      self._checkpointer.wait()
+    self._saving = None
+
+  def close(self):
+    """As `wait`, for the last time."""
+    try:
+      self.wait()
+    finally:
+      with contextlib.suppress(Exception):  # orbax raises once more what a failed save has raised
+        self._checkpointer.close()
+
+  @contextlib.contextmanager
+  def _explained(self):
+    try:
+      yield
+    except (OSError, ValueError, LookupError) as e:
+      step, self._saving = self._saving, None
+      whole = [x for x in steps(self.folder) if x != step]
+      kept = f'checkpoint {whole[-1]} is whole' if whole else 'there is no earlier one'
+      raise InputError(
+        f'cannot save checkpoint {step} in {self.folder.parent} ({kept}; free some space and run '
+        f'the same command to go on): {_cause(e)}'
+      ) from e
