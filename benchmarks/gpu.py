@@ -63,9 +63,9 @@ def speed(config, packed, updates):
   import jax
   import jax.numpy as jnp
 
-  from zhlm import checkpoint, metrics, optim, sharding, stages, train
+  from zhlm import checkpoint, devices, metrics, optim, stages, train
 
-  with jax.set_mesh(sharding.make_mesh(config.mesh, jax.devices()[:1])):
+  with jax.set_mesh(devices.make_mesh(config.mesh, jax.devices()[:1])):
     stage, tx = stages.make(config), optim.make(config)
     params = jax.jit(lambda key: checkpoint.unbox(stage.init(key)))(jax.random.key(0))
     state = train.State(jnp.asarray(0, jnp.int32), params, jax.jit(tx.init)(params))
@@ -105,7 +105,7 @@ def parity(config, attention, packed):
   import jax.numpy as jnp
   import optax
 
-  from zhlm import checkpoint, sharding, stages
+  from zhlm import checkpoint, devices, stages
 
   config.batch.B = 1
   config.batch.microbatches = 1
@@ -133,7 +133,7 @@ def parity(config, attention, packed):
       'gradient': optax.global_norm(gradient) / norm,
     }
 
-  with jax.set_mesh(sharding.make_mesh(config.mesh, jax.devices()[:1])):
+  with jax.set_mesh(devices.make_mesh(config.mesh, jax.devices()[:1])):
     stage = stages.make(config)
 
     @jax.jit

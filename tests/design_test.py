@@ -32,7 +32,7 @@ ORDER = [
   ['zhlm.moe', 'zhlm.lora', 'zhlm.store'],
   ['zhlm.layers'],
   ['zhlm.attention', 'zhlm.rope', 'zhlm.losses'],
-  ['zhlm.fingerprint', 'zhlm.guard'],
+  ['zhlm.fingerprint', 'zhlm.guard', 'zhlm.devices', 'zhlm.layout'],
   ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts'],
   ['zhlm.errors'],
 ]

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, lora, losses, optim, sharding, train
+from zhlm import checkpoint, devices, layout, lora, losses, optim, sharding, train
 from zhlm.errors import InputError
 
 NAMES = ['adamw', 'muon', 'adafactor', 'lion', 'schedule_free']
@@ -132,7 +132,7 @@ def test_on_a_mesh_whole_layers_are_traded_and_none_is_gathered():
   """Three layers over four pieces of experts' matrices: the fourth device has nothing to do."""
   x = jnp.array(np.random.default_rng(0).normal(size=(3, 4, 8, 16)), jnp.float32)
   alone = optim.orthogonal(x, 'D', 'F')
-  mesh = sharding.make_mesh({'fsdp': 2, 'expert': 2, 'tensor': 2})
+  mesh = devices.make_mesh({'fsdp': 2, 'expert': 2, 'tensor': 2})
   with jax.set_mesh(mesh):
     x = jax.device_put(x, sharding.sharding(mesh, 'NEDF', x.shape))
     program = jax.jit(lambda x: optim.orthogonal(x, 'D', 'F')).lower(x).compile()
@@ -296,10 +296,10 @@ def share(leaves):
 @pytest.mark.parametrize('sizes', [{'fsdp': 8}, {'fsdp': 2, 'expert': 2, 'tensor': 2}])
 def test_the_state_is_cut_as_its_weights(sizes, name):
   """Every moment has its weight's shards, also what Adafactor keeps of one; together an eighth."""
-  mesh = sharding.make_mesh(dict.fromkeys(sharding.MESH_AXES, 1) | sizes)
+  mesh = devices.make_mesh(dict.fromkeys(sharding.MESH_AXES, 1) | sizes)
   with jax.set_mesh(mesh):
     tx, shapes = optim.make(config(name=name)), cut(mesh)
-    state = sharding.made_from(tx.init, shapes)
+    state = layout.made_from(tx.init, shapes)
     params = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype, device=x.sharding), shapes)
     opt = jax.jit(tx.init, out_shardings=jax.tree.map(lambda x: x.sharding, state))(params)
   shards = {k: (x.shape, x.addressable_shards[0].data.shape) for k, x in names(params).items()}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zhlm import checkpoint, guard, hosts, lora, metrics, optim, sharding, stages
+from zhlm import checkpoint, devices, guard, hosts, lora, metrics, optim, stages
 
 
 class State(NamedTuple):
@@ -104,7 +104,7 @@ def validate(stage, networks, count, split='validation'):
   for i, (batch, info, _) in enumerate(stage.batches(lambda: networks, 0, split)):
     if i >= count:
       break
-    batch = sharding.put_batch(jax.sharding.get_mesh(), batch)
+    batch = devices.put_batch(jax.sharding.get_mesh(), batch)
     value, numbers, w = jax.device_get(_weighed(stage.loss, networks, batch))
     for name, x in {'loss': value, **numbers, **info}.items():
       total[name] = total.get(name, 0.0) + float(w) * float(x)
@@ -126,8 +126,8 @@ def train(config, workdir, profile=(0, 0)):
   profile: the first and last step of which to write a trace. Raises InputError for what a user can mend
   (also a loss that is not a number), and `metrics.Stopped` after a signal, with everything saved.
   """
-  mesh = sharding.make_mesh(config.mesh)
-  sharding.check_batch(mesh, **config.batch)
+  mesh = devices.make_mesh(config.mesh)
+  devices.check_batch(mesh, **config.batch)
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
@@ -145,7 +145,7 @@ def train(config, workdir, profile=(0, 0)):
     batches = stage.batches(lambda: {**frozen, **state.params}, start, 'train', carry)
     for step in range(start + 1, config.steps + 1):
       batch, info, carry = next(batches)
-      batch = sharding.put_batch(mesh, batch)
+      batch = devices.put_batch(mesh, batch)
       with profiled(step):
         state, numbers = step_fn(state, batch)
       # Looks at the step before: this one is still running.
