@@ -22,6 +22,7 @@ ORDER = [
   ['zhlm.report', 'zhlm.plan'],
   ['zhlm.evals'],
   ['zhlm.train'],
+  ['zhlm.validation'],
   ['zhlm.stages', 'zhlm.convert'],
   ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
   ['zhlm.demo'],

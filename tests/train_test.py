@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, devices, losses, metrics, stages, train
+from zhlm import checkpoint, devices, losses, metrics, stages, train, validation
 
 
 def leaves(tree):
@@ -40,7 +40,7 @@ def problem():
 
 def test_weights_sum_to_one_each_leaf_on_its_own():
   batch = {'weights': jnp.array([1, 3]), 'more': {'weights': jnp.zeros(2)}, 'x': jnp.ones(2)}
-  out = train.weights_sum_to_one(batch)
+  out = losses.weights_sum_to_one(batch)
   np.testing.assert_allclose(out['weights'], [0.25, 0.75])
   np.testing.assert_array_equal(out['more']['weights'], [0, 0])  # nothing weighs nothing
   np.testing.assert_array_equal(out['x'], [1, 1])
@@ -159,7 +159,7 @@ def test_validation_is_the_mean_over_the_whole_split(toy, runs):
     with jax.set_mesh(devices.make_mesh(config.mesh)):
       stage = stages.make(config)
       params = {'policy': checkpoint.load(runs('sft'), 'policy')}
-      values.append(train.validate(stage, params, 1_000)['validation/loss'])
+      values.append(validation.validate(stage, params, 1_000)['validation/loss'])
       if B == 4:
         parts = [batch for batch, _, _ in stage.batches(lambda: None, 0, 'validation')]
         assert len(parts) > 1 and len({float(p['weights'].sum()) for p in parts}) > 1

@@ -78,7 +78,8 @@ def load(folder, config):
   shardings = write.leaves(checkpoint.shardings(shapes))
   leaves = read.arrays(folder, entries, sizes, shardings)
   if scalar:
-    bias = np.array([folder.config.get('zhlm_score_bias', 0.0)], np.float32)
+    about = folder.config  # of the Hugging Face folder: other writers know no such field
+    bias = np.array([about.get('zhlm_score_bias', 0.0)], np.float32)
     leaves['score_bias'] = jax.make_array_from_callback((1,), shardings['score_bias'], lambda i: bias[i])
   return jax.tree.map_with_path(
     lambda path, _: leaves['/'.join(key.key for key in path)], checkpoint.unbox(shapes)
