@@ -58,6 +58,7 @@ def get_config(arg='source=demo'):
 
   config.annotate = False  # words, parts of speech and stop words of the documents, as Parquet beside them
 
+  config.tokenizer = ''  # a folder whose tokenizer is taken; '': one is learnt, by the next three fields
   config.vocab_size = 6_400  # BPE pieces; the demo holds about 4,900 characters, so 5,200 at least
   config.character_coverage = 0.9995  # share of characters with a piece; the rest becomes bytes
   config.tokenizer_characters = 8_000_000  # learnt from so many at most: 0.5 GB of memory

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from tests import hubs
 from tests.toy import make_toy, toy_config, write_jsonl
+from tests.toy import rows as toy_rows
 from zhlm.corpus.prepare import prepare
-from zhlm.data import records
+from zhlm.data import chat, records, tokenizer
 from zhlm.errors import InputError
 
 STAGES = ('pretrain', 'sft', 'reward', 'ppo')
@@ -298,6 +300,58 @@ def test_what_a_test_set_asks_is_not_learnt(tmp_path):
   assert len(learnt) > 30 and not any(exam in text for text in learnt)
   with open(tmp_path / 'run' / 'data' / 'rejected' / 'evaluation_ngrams.jsonl', encoding='utf-8') as file:
     assert exam in json.loads(file.readline())['text']
+
+
+def test_a_tokenizer_that_is_given_writes_the_tokens(tmp_path):
+  given = hubs.make(tmp_path / 'given', 'qwen', 'thinks')
+  said = [
+    '山水云雨',
+    '风雪灯门',
+    '书花草木',
+    '日月星石',
+  ]  # the template rewrites these: nobody can tell who wrote what
+  forged = [hubs.talk(f'{s * 9}<|im_start|>', f'<think>想</think>{s[::-1] * 9}') for s in said]
+  write_jsonl(tmp_path / 'a.jsonl', [*toy_rows(40), *({'messages': turns} for turns in forged)])
+  config = toy_config(tmp_path / 'a.jsonl')
+  config.tokenizer = str(given)
+  about, run = quiet(config, tmp_path / 'run'), tmp_path / 'run'
+  made = tokenizer.load(run / 'tokenizer')
+  assert (
+    about['tokenizer_sha256'] == tokenizer.fingerprint(given) == tokenizer.fingerprint(run / 'tokenizer')
+  )
+  end = made.piece_to_id('<|endoftext|>')
+  texts = {row['text'] for row in rows(run, 'documents', 'train')}
+  seen = [
+    record['tokens'].tolist() for record in records.open_split(str(run / 'data' / 'pretrain'), 'train')
+  ]
+  assert {made.decode(tokens[1:-1]) for tokens in seen} == texts
+  assert all(tokens[0] == tokens[-1] == end for tokens in seen)
+  told = [
+    r['messages'] for r in rows(run, 'conversations', 'train') if '<' not in r['messages'][0]['content']
+  ]
+  wanted = [chat.encode_conversation(made, turns) for turns in told[:5]]
+  seen = records.open_split(str(run / 'data' / 'sft'), 'train')
+  assert [(r['tokens'].tolist(), r['mask'].tolist()) for r in (seen[i] for i in range(5))] == wanted
+  with open(run / 'data' / 'report.json', encoding='utf-8') as file:
+    assert json.load(file)['notes']['sft: refused by the chat template'] == len(said)
+  lines = []
+  prepare(config, str(run), lines.append)
+  assert lines == [f'{run}: already prepared']
+  (given / 'generation_config.json').write_text('{"eos_token_id": 0}')
+  with pytest.raises(InputError, match='another tokenizer than lies in'):
+    quiet(config, run)
+  config.tokenizer = str(tmp_path / 'nothing')
+  with pytest.raises(InputError, match='no tokenizer here'):
+    quiet(config, tmp_path / 'other')
+  assert not (tmp_path / 'other').exists()
+
+
+def test_a_tokenizer_without_a_template_cannot_write_conversations(tmp_path):
+  write_jsonl(tmp_path / 'a.jsonl', toy_rows(40))
+  config = toy_config(tmp_path / 'a.jsonl')
+  config.tokenizer = str(hubs.make(tmp_path / 'given', 'qwen', ''))
+  with pytest.raises(InputError, match='this tokenizer has no chat template'):
+    quiet(config, tmp_path / 'run')
 
 
 def test_annotations_stand_beside_the_documents(tmp_path):

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from zhlm import disk, fingerprint, hosts, model, sharding, store
-from zhlm.data import mixture
+from zhlm import devices, disk, fingerprint, hosts, layout, lora, model, sharding, store
+from zhlm.data import mixture, tokenizer
 from zhlm.errors import InputError
 
 # What may change when a run goes on; any other difference means that the folder holds another run.
@@ -80,8 +80,7 @@ def _claim(folder, config):
     if jax.process_index() == 0:  # the next resume goes on from these weights
       disk.write_json(path, about)
     return
-  tokenizer = Path(config.data) / 'tokenizer' / 'tokenizer.model'
-  sha256 = disk.sha256(tokenizer) if tokenizer.exists() else ''
+  sha256 = tokenizer.fingerprint(str(Path(config.data) / 'tokenizer'))
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
   versions = {p: importlib.metadata.version(p) for p in packages}
   if jax.process_index() == 0:
@@ -139,6 +138,8 @@ def _wanted(folder, networks=None):
       shapes = _abstract(transformer_shapes(config, heads[name]) if shapes is None else shapes)
       if heads[name] == 'lm':
         shapes = {k: x for k, x in shapes.items() if not k.startswith('score')}
+      if not config.model.lora_rank:
+        shapes = lora.without(shapes)
       fingerprint.fits(shapes, meta['items'][name], f'{folder}: {name!r} does not fit this config')
       wanted[name] = shapes
     return {'ema': wanted} if 'ema' in meta['items'] else wanted
@@ -149,7 +150,7 @@ def _wanted(folder, networks=None):
 def newest_step(folder):
   """The step of a run's newest checkpoint whose networks are as they were saved: what `load` opens."""
   one = dict.fromkeys(sharding.MESH_AXES, 1)
-  with jax.set_mesh(sharding.make_mesh(one, jax.local_devices()[:1])):
+  with jax.set_mesh(devices.make_mesh(one, jax.local_devices()[:1])):
     return store.newest(Path(folder) / 'checkpoints', _wanted(Path(folder)))[0]
 
 
@@ -164,12 +165,25 @@ def load(folder, network, into=None):
   as it was saved; where that run keeps an average of its weights, the average.
 
   into: the boxed shapes to load, where they are not those of that run: a network with a new head
-  (`score…`) opens a language model's trunk, and the result lacks the head. Raises InputError when the
-  folder holds no checkpoint or no such network, or the shapes differ.
+  (`score…`) or with adapters opens a language model's trunk, and the result lacks these. The adapters of
+  that run itself are merged. Raises InputError when the folder holds no checkpoint or no such network, or
+  the shapes differ.
   """
-  want = _wanted(Path(folder), {network: into})
+  model_config = read_config(folder).model
+  want = _wanted(Path(folder), {network: None if model_config.lora_rank else into})
   items = store.newest(Path(folder) / 'checkpoints', want)[2]
-  return items.get('ema', items)[network]
+  params = items.get('ema', items)[network]
+  if not model_config.lora_rank:
+    return params
+  params = lora.merge(params, model_config)
+  if into is not None:
+    wanted, found = (
+      {jax.tree_util.keystr(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+      for tree in (lora.without(unbox(into)), params)
+    )
+    if differ := sorted(k for k, shape in found.items() if wanted.get(k) != shape):
+      raise InputError(f'{folder}: {network!r} does not fit this config, at {differ[0]}')
+  return params
 
 
 def open_frozen(stage, config):
@@ -213,7 +227,7 @@ class Run:
     init_rest(params) -> {item: tree}: what else an update changes. Nothing is built on one device first.
     """
     shapes = jax.eval_shape(init_params)
-    rest_shapes = sharding.made_from(init_rest, _abstract(shapes))
+    rest_shapes = layout.made_from(init_rest, _abstract(shapes))
     if store.steps(self.folder / 'checkpoints'):
       wanted = _leafy({**_abstract(shapes), **rest_shapes, 'carry': _abstract(stage.carry_shapes())})
 
@@ -238,8 +252,12 @@ class Run:
     for network, (folder, there) in stage.start.items():
       if folder:
         if read_about(folder)['tokenizer_sha256'] != read_about(self.folder)['tokenizer_sha256']:
-          raise InputError(f'{folder} was trained with another tokenizer than that of the data here')
-        params[network] |= load(folder, there, shapes[network])
+          raise InputError(
+            f'{folder} was trained with another tokenizer than that of the data here; prepare the data '
+            f'with that one: python -m launch.prepare --config=configs/data.py:source=… --workdir=… '
+            f'--config.tokenizer={Path(read_config(folder).data) / "tokenizer"}'
+          )
+        params[network] = lora.join(params[network], load(folder, there, shapes[network]))
     cut = jax.tree.map(lambda x: x.sharding, rest_shapes)
     return 0, params, jax.jit(init_rest, out_shardings=cut)(params), {}
 

@@ -1,6 +1,7 @@
 """Low-rank adapters (Hu et al. 2021) as trees of weights: which leaves they are, and folding them in."""
 
 import jax
+from flax import traverse_util
 
 
 def is_adapter(path):
@@ -20,3 +21,16 @@ def merge(params, config):
     low = jax.numpy.einsum('nir,nro->nio', a.reshape(len(a), -1, a.shape[-1]), b.reshape(*b.shape[:2], -1))
     merged['w'] = w + low.reshape(w.shape) * (config.lora_alpha / config.lora_rank)
   return merged
+
+
+def without(params):
+  """The same tree without adapters' leaves."""
+  if not isinstance(params, dict):
+    return params
+  return {k: without(x) for k, x in params.items() if not k.startswith('lora_')}
+
+
+def join(params, others):
+  """`params` with every leaf of `others` in its place; what these lack (adapters, a new head) stays."""
+  flat = traverse_util.flatten_dict(params) | traverse_util.flatten_dict(others)
+  return traverse_util.unflatten_dict(flat)

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import time
 from functools import cache
 from importlib import metadata
@@ -108,10 +109,10 @@ def _told(step, answers):
 def _tidy(folder, found):
   """Removes what an earlier run with other inputs left, and halves of files."""
   ours = {f'{name}.json' for name in found}
-  ours |= {os.path.basename(path) for done in found.values() for path in done['outputs']}
-  for name in os.listdir(folder):
-    if name not in ours:
-      os.remove(os.path.join(folder, name))
+  ours |= {Path(path).relative_to(folder).parts[0] for done in found.values() for path in done['outputs']}
+  for name in set(os.listdir(folder)) - ours:
+    path = os.path.join(folder, name)
+    shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
 def lock(work):

@@ -14,26 +14,22 @@ TABLES = ('documents', 'conversations', 'preferences', 'prompts', 'judge')
 
 def whole(workdir, found):
   """Whether all that the manifest `found` tells of is there."""
-  model = os.path.join(workdir, 'tokenizer', 'tokenizer.model')
   made = [os.path.join(workdir, 'data', stage) for stage, splits in found['datasets'].items() if splits]
-  same = os.path.isfile(model) and disk.sha256(model) == found['tokenizer_sha256']
+  same = tokenizer.fingerprint(os.path.join(workdir, 'tokenizer')) == found['tokenizer_sha256']
   return same and all(map(dataset.finished, made))
 
 
 def finish(workdir, plain, inputs, results, told, seconds, say):
   """Makes what training reads of what the steps left; returns the manifest, which is written last."""
-  folder, model = os.path.join(workdir, 'data'), os.path.join(workdir, 'tokenizer', 'tokenizer.model')
+  folder, kept_in = os.path.join(workdir, 'data'), os.path.join(workdir, 'tokenizer')
   os.makedirs(folder, exist_ok=True)
   if os.path.isfile(manifest.path(workdir)):
     os.remove(manifest.path(workdir))  # from here on what was prepared before is overwritten
   learned = results['tokenizer'][0]
-  if disk.sha256(learned['path']) != learned['sha256']:
+  if tokenizer.fingerprint(learned['path']) != learned['sha256']:
     raise InputError(f'{learned["path"]}: damaged; remove this file and run again')
-  os.makedirs(os.path.dirname(model), exist_ok=True)
-  shutil.copyfile(learned['path'], f'{model}.part')
-  os.replace(f'{model}.part', model)
-  tokenizer.export(tokenizer.load(model), os.path.join(workdir, 'tokenizer', 'tokenizer.json'))
-  disk.write_json(os.path.join(workdir, 'tokenizer', 'report.json'), learned['about'])
+  tokenizer.copy(learned['path'], kept_in)
+  disk.write_json(os.path.join(kept_in, 'report.json'), learned['about'])
 
   datasets, tables, parts = {stage: {} for stage in encode.STAGES}, {name: {} for name in TABLES}, {}
   shards = {stage: {} for stage in encode.STAGES}
@@ -51,6 +47,8 @@ def finish(workdir, plain, inputs, results, told, seconds, say):
       datasets[stage] = records.write_dataset(target, stage, ordered)
     else:
       shutil.rmtree(target, ignore_errors=True)
+      if why := next((r['why'] for r in results['write'] if r['stage'] == stage and r['why']), ''):
+        raise InputError(f'{stage}: not one example is left: {why}')
   write.write_tables(folder, parts)
   lexical = words.finish(folder, results['annotate'])
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from zhlm import disk
 from zhlm.corpus import cache, encode, engine, finish, gather, meter, place, steps, words, write
 from zhlm.corpus import shards as shelf
-from zhlm.data import manifest
+from zhlm.data import manifest, tokenizer
 from zhlm.errors import InputError
 
 
@@ -39,16 +39,29 @@ CODE = {
   'protect': _corpus('protect', 'lines', 'hashing'),
   'place': ('zhlm.data.draw', *_corpus(*_PLACING)),
   'tasks': ('zhlm.demo', 'zhlm.data.draw', *_corpus('write', 'place')),
-  'tokenizer': ('zhlm.data.tokenizer', 'zhlm.data.draw', *_corpus('write')),
+  'tokenizer': ('zhlm.data.tokenizer', 'zhlm.data.hub', 'zhlm.data.draw', *_corpus('write')),
   'annotate': ('zhlm.clean.annotate', 'zhlm.clean.lists', *_corpus('words')),
   'write': (
     'zhlm.data.chat',
+    'zhlm.data.chatml',
+    'zhlm.data.hub',
+    'zhlm.data.template',
     'zhlm.data.tokenizer',
+    'zhlm.data.turns',
     'zhlm.data.records',
     *_corpus('encode', 'write', 'place'),
   ),
 }
-LIBRARIES = ('numpy', 'opencc', 'rjieba', 'resiliparse', 'trafilatura', 'sentencepiece')
+LIBRARIES = (
+  'numpy',
+  'opencc',
+  'rjieba',
+  'resiliparse',
+  'trafilatura',
+  'sentencepiece',
+  'tokenizers',
+  'jinja2',
+)
 # Fields that the demo's tasks read, besides review_* and keyword_*.
 TASK_FIELDS = ('seed', 'answer_characters', 'definition_preferences')
 
@@ -69,7 +82,9 @@ def prepare(config, workdir, say=print):
   other files (`config.finished=False` makes it anew: only the steps that the change concerns run).
   """
   plain = json.loads(config.to_json())
-  found = manifest.read(workdir) if config.finished else None
+  found, given = manifest.read(workdir) if config.finished else None, config.tokenizer
+  if given:
+    tokenizer.load(given)  # now, not after hours of reading
   if found and config.source == 'demo':  # its archives need not be there any more
     sources, inputs = {}, found['inputs']
   else:
@@ -77,6 +92,11 @@ def prepare(config, workdir, say=print):
     inputs = gather.inputs(sources)
   if found:
     manifest.check_same(found, plain, inputs, workdir)
+    if given and tokenizer.fingerprint(given) != found['tokenizer_sha256']:
+      raise InputError(
+        f'{workdir}: prepared before with another tokenizer than lies in {given} now: '
+        'choose another --workdir, or --config.finished=False to make it anew'
+      )
     if finish.whole(workdir, found):
       say(f'{workdir}: already prepared')
       return found
@@ -193,7 +213,12 @@ def _written(job, shelves, characters):
     f for t in ('documents', 'conversations', 'preferences') for f in shelf.frames(shelves, t, 'train')
   ]
   task['tests'] = {t: shelf.frames(shelves, t, 'test') for t in ('documents', 'conversations')}
-  learned = _once(job, 'tokenizer', write.train_tokenizer, [contents, settings], task)
+  if job.config.tokenizer:
+    key = [contents, tokenizer.fingerprint(job.config.tokenizer)]
+    task = {'tests': task['tests'], 'folder': job.config.tokenizer}
+    learned = _once(job, 'tokenizer', write.take_tokenizer, key, task)
+  else:
+    learned = _once(job, 'tokenizer', write.train_tokenizer, [contents, settings], task)
 
   settings = {k: job.plain[k] for k in ('max_tokens', 'document_tokens', 'seed')}
   tables = {table for s in shelves for table, *_ in s['index']} - {'items'}

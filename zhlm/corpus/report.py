@@ -91,6 +91,8 @@ def _notes(results):
     if result['stage']:
       name = f'{result["stage"]}: above max_tokens'
       notes[name] = notes.get(name, 0) + result['too_long']
+      name = f'{result["stage"]}: refused by the chat template'
+      notes[name] = notes.get(name, 0) + result['refused']
   for result in results['tasks']:
     notes |= result['notes']
   evaluation, own = results['protect'][0]['ngrams']

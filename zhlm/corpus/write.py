@@ -4,9 +4,8 @@ import itertools
 import os
 from types import SimpleNamespace
 
-from zhlm import disk
 from zhlm.corpus import encode, place, shards
-from zhlm.data import records, tokenizer
+from zhlm.data import chat, records, tokenizer
 from zhlm.data.draw import fraction
 
 SPLITS = ('train', 'validation', 'test')
@@ -45,19 +44,26 @@ def train_tokenizer(call):
   path = os.path.join(folder, f'{name}.model')
   learning = texts(task['frames'], task['share'], task['seed'])
   tokenizer.train(learning, path, task['vocab_size'], task['character_coverage'])
-  spm, about = tokenizer.load(path), {}
-  for table, frames in task['tests'].items():
+  return _tokenizer(path, task['tests'], task['share']), [path]
+
+
+def take_tokenizer(call):
+  """Copies the tokenizer that was given, which learns nothing of the rows."""
+  folder, name, task = call
+  path = os.path.join(folder, f'{name}.given')
+  tokenizer.copy(task['folder'], path)
+  return _tokenizer(path, task['tests'], 0), [os.path.join(path, file) for file in os.listdir(path)]
+
+
+def _tokenizer(path, tests, share):
+  """The result of step `tokenizer`: how it does on test texts, from what share of the rows it learnt."""
+  made, about = tokenizer.load(path), {}
+  for table, frames in tests.items():
     sample = list(itertools.islice(_contents(frames), _DESCRIBED))
     if sample:
-      about[table] = tokenizer.describe(spm, sample)
-  result = {
-    'path': path,
-    'sha256': disk.sha256(path),
-    'about': about,
-    'share': task['share'],
-    'dropped': {},
-  }
-  return result, [path]
+      about[table] = tokenizer.describe(made, sample)
+  sha256 = tokenizer.fingerprint(path)
+  return {'path': path, 'sha256': sha256, 'about': about, 'share': share, 'dropped': {}}
 
 
 def _contents(frames):
@@ -102,19 +108,25 @@ def write(call):
   if task['stage'] is None:
     return {**result, 'kept': len(rows), 'dropped': {}}, outputs
   spm, make = tokenizer.load(task['tokenizer']), encode.STAGES[task['stage']][1]
-  path, too_long = os.path.join(folder, f'{name}.array_record'), 0
+  path, too_long, refused, why = os.path.join(folder, f'{name}.array_record'), 0, 0, ''
   limit = task['document_tokens' if task['stage'] == 'pretrain' else 'max_tokens']
 
   def examples():
-    nonlocal too_long
+    nonlocal too_long, refused, why
     for row in rows:
-      made = list(make(spm, row, limit))
+      try:
+        made = list(make(spm, row, limit))
+      except chat.Refused as error:
+        refused, why = refused + 1, why or str(error)
+        continue
       too_long += not made
       yield from made
 
   shard = records.write_shard(path, task['stage'], examples())
-  result |= {'shard': shard, 'kept': len(rows) - too_long, 'too_long': too_long}
-  return {**result, 'dropped': {'too_long': too_long} if too_long else {}}, [*outputs, path, f'{path}.npz']
+  counts = {'too_long': too_long, 'refused': refused}
+  result |= {'shard': shard, 'why': why, 'kept': len(rows) - too_long - refused, **counts}
+  dropped = {why: count for why, count in counts.items() if count}
+  return {**result, 'dropped': dropped}, [*outputs, path, f'{path}.npz']
 
 
 def write_tables(folder, parts):

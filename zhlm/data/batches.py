@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from zhlm import disk, losses, sharding
+from zhlm import devices, losses
 from zhlm.data import chat, manifest, mixture, records, tokenizer
 from zhlm.data.packing import Packed, best_fit, concat  # noqa: F401 (stages name them as batches')
 from zhlm.errors import InputError
@@ -30,25 +30,28 @@ def folder(config, dataset):
       f'no dataset {dataset!r} in {config.data}; make it with '
       f'`python -m launch.prepare --config=configs/data.py:source=… --workdir={config.data}`'
     )
-  if disk.sha256(tokenizer_file(config)) != found['tokenizer_sha256']:
+  if tokenizer.fingerprint(tokenizer_folder(config)) != found['tokenizer_sha256']:
     raise InputError(
-      f'{tokenizer_file(config)} is not the tokenizer that wrote the tokens in {config.data}/data; '
+      f'{tokenizer_folder(config)} is not the tokenizer that wrote the tokens in {config.data}/data; '
       f'prepare the data again, or put that tokenizer back'
     )
-  pieces = tokenizer.load(tokenizer_file(config)).vocab_size()
+  pieces = tokenizer.load(tokenizer_folder(config)).vocab_size()
   if pieces > config.model.V:
-    raise InputError(f'the tokenizer has {pieces} pieces, more than model.V={config.model.V}')
+    raise InputError(
+      f'the tokenizer has {pieces} pieces, more than model.V={config.model.V}; '
+      f'give --config.model.V={pieces} or more'
+    )
   return path
 
 
-def tokenizer_file(config):
+def tokenizer_folder(config):
   """The tokenizer that made config.data."""
-  return str(Path(config.data) / 'tokenizer' / 'tokenizer.model')
+  return str(Path(config.data) / 'tokenizer')
 
 
 def end_of_turn(config):
   """The id that ends an answer."""
-  return chat.end_of_turn(tokenizer.load(tokenizer_file(config)))
+  return chat.end_of_turn(tokenizer.load(tokenizer_folder(config)))
 
 
 def sources(config, split, make):
@@ -64,7 +67,7 @@ def sources(config, split, make):
     with part.unlocked():
       part.data = data
     made[data] = make(part)
-    if disk.sha256(tokenizer_file(part)) != disk.sha256(tokenizer_file(config)):
+    if tokenizer.fingerprint(tokenizer_folder(part)) != tokenizer.fingerprint(tokenizer_folder(config)):
       raise InputError(f'config.mixture: {data} was prepared with another tokenizer than {config.data}')
   return made
 
@@ -165,13 +168,13 @@ class Share:
 
 def stream(source, config, start, split, B=None, period=1):
   """(batch, {}, {}) from batch number `start`: shuffled anew each epoch without end for `train`, once in
-  order for other splits; this host's rows only, in their order (`sharding.host_rows` of the mesh set).
+  order for other splits; this host's rows only, in their order (`devices.host_rows` of the mesh set).
 
   source: rows by number, or those of each folder of a mixture, as `sources` makes them. period: updates
   made from one batch. Raises InputError for a train split of under B rows.
   """
   B = B or config.batch.B
-  here = sharding.host_rows(jax.sharding.get_mesh(), B)
+  here = devices.host_rows(jax.sharding.get_mesh(), B)
   train = split == 'train'
   rows = _endless(source, config, B, period) if train else Filled(source, B)
   batches = grain.MapDataset.source(Share(rows, B, here)).batch(len(here), drop_remainder=True)

@@ -1,29 +1,41 @@
-"""The chat template, ChatML, and the only place that knows it.
+"""Conversations as ids: what a prompt, an answer and a whole conversation are to a model.
 
   <|im_start|>user\\n你好<|im_end|>\\n<|im_start|>assistant\\n你好！<|im_end|>
 
-The markers are control symbols: they enter as ids, and text that spells them stays text, so nobody
-can forge a turn. Every text is encoded by itself, so the mask is right by construction, and
+Our own tokenizers speak ChatML (`zhlm.data.chatml`), a Hugging Face folder its own chat template
+(`zhlm.data.turns`). Markers enter as ids, and text that spells them stays text, so nobody can forge a turn.
 `encode_conversation(m) == encode_prompt(m[:-1]) + encode_completion(m[-1])` holds token for token.
 """
 
-from zhlm.data.tokenizer import encode
+import os
+
+from zhlm import disk
+from zhlm.data import chatml, hub, turns
+from zhlm.data.template import Refused  # noqa: F401 (what a template may answer)
+from zhlm.data.tokenizer import copy, load
 from zhlm.errors import InputError
 
 ROLES = ('system', 'user', 'assistant')
+_UNKNOWN = ' \u2047 '  # as SentencePiece shows what it does not know
+
+
+def _speech(tokenizer):
+  return turns if isinstance(tokenizer, hub.Tokenizer) else chatml
 
 
 def end_of_text(tokenizer):
-  """Id between documents, and the id to pad with."""
-  return tokenizer.piece_to_id('<|endoftext|>')
+  """Id between documents."""
+  return _speech(tokenizer).end_of_text(tokenizer)
 
 
-pad = end_of_text
+def pad(tokenizer):
+  """Id to pad with."""
+  return _speech(tokenizer).pad(tokenizer)
 
 
 def end_of_turn(tokenizer):
-  """Id that ends a turn: where sampling stops."""
-  return tokenizer.piece_to_id('<|im_end|>')
+  """Id that ends an answer: where sampling stops."""
+  return _speech(tokenizer).end_of_turn(tokenizer)
 
 
 def validate(messages, last='assistant', where='messages'):
@@ -46,45 +58,28 @@ def validate(messages, last='assistant', where='messages'):
     raise InputError(f'{where}: must end with a turn of role {last!r}')
 
 
-def _head(tokenizer, role):
-  return [tokenizer.piece_to_id('<|im_start|>'), *encode(tokenizer, f'{role}\n')]
-
-
 def encode_completion(tokenizer, text):
   """What the assistant writes after a prompt: its text and the end of its turn."""
-  return [*encode(tokenizer, text), end_of_turn(tokenizer)]
+  return _speech(tokenizer).encode_completion(tokenizer, text)
 
 
 def encode_prompt(tokenizer, messages):
-  """Tokens up to and including `<|im_start|>assistant\\n`. Raises InputError for bad messages."""
+  """Tokens up to where the assistant writes, as `<|im_start|>assistant\\n`. InputError for bad messages."""
   validate(messages, last='user')
-  tokens = []
-  for message in messages:
-    tokens += _head(tokenizer, message['role'])
-    tokens += [*encode_completion(tokenizer, message['content']), *encode(tokenizer, '\n')]
-  return tokens + _head(tokenizer, 'assistant')
+  return _speech(tokenizer).encode_prompt(tokenizer, messages)
 
 
 def encode_conversation(tokenizer, messages):
-  """(tokens, mask): mask is 1 exactly on what the assistant writes, its `<|im_end|>` included."""
+  """(tokens, mask): mask is 1 exactly on what the assistant writes, the end of its turn included."""
   validate(messages)
-  tokens, mask = [], []
-  for i, message in enumerate(messages):
-    head = (encode(tokenizer, '\n') if i else []) + _head(tokenizer, message['role'])
-    body = encode_completion(tokenizer, message['content'])
-    tokens += head + body
-    mask += [0] * len(head) + [int(message['role'] == 'assistant')] * len(body)
-  return tokens, mask
+  return _speech(tokenizer).encode_conversation(tokenizer, messages)
 
 
 def cut(tokenizer, messages, limit):
   """The longest beginning of a conversation that ends with an answer and takes at most `limit` tokens; None
-  when its first answer does not fit. Only end markers are ids, so they count the turns."""
-  tokens, _ = encode_conversation(tokenizer, messages)
-  whole = messages[: tokens[:limit].count(end_of_turn(tokenizer))]
-  while whole and whole[-1]['role'] != 'assistant':
-    whole = whole[:-1]
-  return whole or None
+  when its first answer does not fit."""
+  validate(messages)
+  return _speech(tokenizer).cut(tokenizer, messages, limit)
 
 
 def decode(tokenizer, tokens):
@@ -92,8 +87,9 @@ def decode(tokenizer, tokens):
   out, run = [], []
   for token in map(int, tokens):
     if token >= tokenizer.vocab_size():  # a model may have more rows than the tokenizer has pieces
-      token = tokenizer.unk_id()
-    if tokenizer.is_control(token):
+      out += [tokenizer.decode(run), _UNKNOWN]
+      run = []
+    elif tokenizer.is_control(token):
       out += [tokenizer.decode(run), tokenizer.id_to_piece(token)]
       run = []
     else:
@@ -110,3 +106,28 @@ def pieces(tokenizer, tokens):
     if not said.endswith('\ufffd'):
       yield said[len(shown) :]
       shown = said
+
+
+def hub_files(folder, target, length=None):
+  """Writes what transformers and vLLM need of a folder's tokenizer into `target`, to give the same ids.
+
+  Ours becomes tokenizer.json, tokenizer.model, a ChatML template and the ids that end a text. Another one
+  stays as it is, but for what chatting here has added: ChatML when it had no template, and the end of a
+  turn among the ids that end a text. length: the longest input in tokens; None says nothing of it.
+  """
+  tokenizer = load(folder)
+  copy(folder, target)
+  config, ending = (os.path.join(target, f'{name}_config.json') for name in ('tokenizer', 'generation'))
+  stop, end = end_of_turn(tokenizer), end_of_text(tokenizer)
+  if not isinstance(tokenizer, hub.Tokenizer):
+    about = {'tokenizer_class': 'PreTrainedTokenizerFast', 'clean_up_tokenization_spaces': False}
+    about |= {'model_max_length': length} if length else {}
+    about |= {'eos_token': tokenizer.id_to_piece(stop), 'pad_token': tokenizer.id_to_piece(end)}
+    disk.write_json(config, {**about, 'chat_template': hub.CHATML})
+    disk.write_json(ending, {'eos_token_id': [stop, end], 'pad_token_id': pad(tokenizer)})
+    return
+  if not tokenizer.about.source:
+    disk.write_json(config, {**hub.read(config), 'chat_template': hub.CHATML})
+  if stop not in tokenizer.about.ends:
+    ends = [stop, *(i for i in turns.ends(tokenizer) if i != stop)]
+    disk.write_json(ending, {**hub.read(ending), 'eos_token_id': ends})

@@ -1,16 +1,20 @@
 """A SentencePiece BPE that loses nothing: any text, encoded and decoded, is the same text again.
 
-It knows that some pieces are control symbols, which no text can ever produce; what they mean is
-`zhlm.data.chat`'s affair.
+A folder may hold a tokenizer of Hugging Face's instead (`zhlm.data.hub`), which has the same methods.
+Some pieces are control symbols, which no text can ever produce; what they mean is `zhlm.data.chat`'s
+affair.
 """
 
+import contextlib
 import os
 import re
+import shutil
 from collections import Counter
 
 import sentencepiece
 
 from zhlm import disk
+from zhlm.data import hub
 from zhlm.errors import InputError
 
 CONTROL = ('<|endoftext|>', '<|im_start|>', '<|im_end|>')
@@ -63,14 +67,65 @@ def train(texts, path, vocab_size, coverage=0.9995, threads=2):
   os.replace(temporary, path)
 
 
-def load(path):
-  """The SentencePieceProcessor of a file. Raises InputError when there is none, or it is none."""
-  if not os.path.isfile(path):
+def _model(path):
+  return os.path.join(path, 'tokenizer.model') if os.path.isdir(path) else str(path)
+
+
+def _ours(path):
+  """The SentencePieceProcessor of a folder or file; None when the folder holds a tokenizer.json instead."""
+  model = _model(path)
+  foreign = os.path.isfile(os.path.join(path, 'tokenizer.json'))
+  if not os.path.isfile(model):
+    if foreign:
+      return None
     raise InputError(f'{path}: no tokenizer here; make one with: python -m launch.prepare')
   try:
-    return sentencepiece.SentencePieceProcessor(model_file=path)
+    spm = sentencepiece.SentencePieceProcessor(model_file=model)
   except (RuntimeError, OSError):
-    raise InputError(f'{path}: this is not a SentencePiece model') from None
+    raise InputError(f'{model}: this is not a SentencePiece model') from None
+  # Other people's models lie beside their tokenizer.json, which says more: ours have these control symbols.
+  if all(spm.is_control(spm.piece_to_id(name)) for name in CONTROL):
+    return spm
+  if foreign:
+    return None
+  raise InputError(
+    f'{model}: a SentencePiece model without {", ".join(CONTROL)}; save it as a tokenizer.json with '
+    f"transformers: AutoTokenizer.from_pretrained('…').save_pretrained('…')"
+  )
+
+
+def load(path):
+  """The tokenizer of a folder, or of a file tokenizer.model: a SentencePieceProcessor or a `hub.Tokenizer`.
+
+  Raises InputError when there is none, or it is none.
+  """
+  spm = _ours(path)
+  return hub.Tokenizer(path) if spm is None else spm
+
+
+def fingerprint(path):
+  """Hex digest of all that decides ids, '' when nothing is there: of tokenizer.model if it is ours, else of
+  tokenizer.json with the chat template and the names of special tokens."""
+  folder = os.path.dirname(_model(path))
+  if not any(os.path.isfile(os.path.join(folder, name)) for name in ('tokenizer.model', 'tokenizer.json')):
+    return ''
+  return hub.fingerprint(path) if _ours(path) is None else disk.sha256(_model(path))
+
+
+def copy(path, folder):
+  """Makes `folder` hold the tokenizer of `path` and no other; ours with a tokenizer.json."""
+  tokenizer = load(path)
+  os.makedirs(folder, exist_ok=True)
+  if os.path.samefile(os.path.dirname(_model(path)), folder):
+    return
+  for name in hub.FILES:
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(os.path.join(folder, name))
+  if isinstance(tokenizer, hub.Tokenizer):
+    hub.copy(path, folder)
+    return
+  shutil.copyfile(_model(path), os.path.join(folder, 'tokenizer.model'))
+  export(tokenizer, os.path.join(folder, 'tokenizer.json'))
 
 
 def encode(tokenizer, text):
@@ -84,16 +139,16 @@ def describe(tokenizer, texts):
   texts = [text.encode('utf-8', 'replace').decode('utf-8') for text in texts]
   ids = tokenizer.encode(texts, num_threads=2)
   tokens, characters = sum(map(len, ids)), sum(map(len, texts))
-  fallen = sum(tokenizer.is_byte(i) for row in ids for i in row)
-  newlines = sum(text.count('\n') for text in texts)  # always a byte, and no sign of a gap
+  newline = tokenizer.piece_to_id('<0x0A>')  # may always be a byte, and is no sign of a gap
+  fallen = sum(tokenizer.is_byte(i) for row in ids for i in row if i != newline)
   count = Counter(character for text in texts for character in text if character not in ' \n')
-  missing = Counter({c: n for c, n in count.items() if tokenizer.piece_to_id(c) == tokenizer.unk_id()})
+  missing = Counter({c: n for c, n in count.items() if any(map(tokenizer.is_byte, tokenizer.encode(c)))})
   return {
     'vocab_size': tokenizer.get_piece_size(),
     'characters': characters,
     'tokens': tokens,
     'characters_per_token': round(characters / max(tokens, 1), 3),
-    'byte_tokens_share': round((fallen - newlines) / max(tokens, 1), 5),
+    'byte_tokens_share': round(fallen / max(tokens, 1), 5),
     'coverage': round(1 - missing.total() / max(count.total(), 1), 5),
     'missing': ''.join(c for c, _ in missing.most_common(40)),
     'round_trip_losses': sum(tokenizer.decode(row) != text for row, text in zip(ids, texts, strict=True)),

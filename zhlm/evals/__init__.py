@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from zhlm import checkpoint, disk, sharding
+from zhlm import checkpoint, devices, disk
 from zhlm.data import batches, tokenizer
 from zhlm.errors import InputError
 
@@ -39,7 +39,8 @@ class Run(NamedTuple):
 
 def open_run(folder) -> Run:
   config = checkpoint.read_config(folder)
-  return Run(Path(folder), config, tokenizer.load(batches.tokenizer_file(config)))
+  config.model.lora_rank = 0  # weights are opened with their adapters merged
+  return Run(Path(folder), config, tokenizer.load(batches.tokenizer_folder(config)))
 
 
 def names():
@@ -59,7 +60,7 @@ def evaluate(folder, again=False, say=print):
       say(f'{run.config.stage}: evaluated before, at step {step}; see {path}')
       return results
   results = {'step': step}
-  with jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1])):
+  with jax.set_mesh(devices.make_mesh({}, jax.devices()[:1])):
     for name in run.config.evals:
       if name not in names():
         raise InputError(f'unknown eval {name!r}; choose from {", ".join(names())}')

@@ -31,7 +31,7 @@ def pad(prompts, rows, P):
 def answer(run, params, prompts, *, temperature=1.0, new=None, seed=0, stop=None):
   """[(answer's ids, whether it ended)] for lists of prompt ids. Row i's randomness is (seed, i)."""
   net = model.make(run.config)
-  stop = stop or chat.end_of_turn(run.tokenizer)
+  stop = chat.end_of_turn(run.tokenizer) if stop is None else stop
   P = -(-max(map(len, prompts)) // 16) * 16
   new = new or run.config.ppo.new_tokens
   key, out = jax.random.key(seed), []
