@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from zhlm.errors import InputError
 
-PIECE = 32 * 2**20  # bytes of a tensor, in its own type, that are in memory at once
+PIECE = 8 * 2**20  # bytes of a tensor, in its own type, that are in memory at once
 _FLOATS = ('BF16', 'F16', 'F32', 'F64')
 _UNUSED = re.compile(r'.*rotary_emb\.inv_freq')  # buffers that old versions of transformers saved
 
