@@ -85,15 +85,16 @@ def make(folder, layers):
   (folder / 'config.json').write_text(json.dumps(fields.write(plain, False, 4_096, 'bfloat16', {})[1]))
 
 
-def phase(devices, source, target, layers):
-  """In a process of its own: places the folder over `devices`, writes it again; prints what it took."""
+def phase(count, source, target, layers):
+  """In a process of its own: places the folder over `count` devices, writes it again, prints the memory."""
   import jax
 
-  from zhlm import sharding
+  from zhlm import devices
   from zhlm.convert import read, runs, write
 
-  c, folder = config(layers), read.Folder(source)
-  mesh = sharding.make_mesh({'fsdp': devices}, jax.devices()[:devices])
+  count, source, target = int(count), Path(source), Path(target)
+  c, folder = config(int(layers)), read.Folder(source)
+  mesh = devices.make_mesh({'fsdp': count}, jax.devices()[:count])
   with jax.set_mesh(mesh):
     jax.block_until_ready(jax.jit(lambda: 0)())
     with Watch() as reading:
@@ -104,20 +105,9 @@ def phase(devices, source, target, layers):
     placed, largest = sum(x.nbytes for x in leaves.values()), max(x.nbytes for x in leaves.values())
     with Watch() as writing:
       runs.write_folder(target, params, dict(c.model), 4_096, 'bfloat16', 10**8, {})
-  same = all((Path(source) / p.name).read_bytes() == p.read_bytes() for p in target.glob('*.safetensors'))
-  print(
-    json.dumps(
-      dict(
-        devices=devices,
-        placed=placed,
-        largest=largest,
-        reading=reading.beside(placed),
-        writing=writing.beside(0),
-        seconds=seconds,
-        same=same,
-      )
-    )
-  )
+  same = all((source / p.name).read_bytes() == p.read_bytes() for p in target.glob('*.safetensors'))
+  took = dict(reading=reading.beside(placed), writing=writing.beside(0), seconds=seconds, same=same)
+  print(json.dumps({'devices': count, 'placed': placed, 'largest': largest, **took}))
 
 
 def main(_):
@@ -127,15 +117,14 @@ def main(_):
     folder = Path(folder)
     (folder / 'hub').mkdir()
     make(folder / 'hub', _LAYERS.value)
-    for devices in (1, 8):
-      (folder / str(devices)).mkdir()
-      code = (
-        f'from pathlib import Path; from benchmarks import conversion as c; '
-        f'c.phase({devices}, Path({str(folder / "hub")!r}), Path({str(folder / str(devices))!r}), {_LAYERS.value})'
-      )
+    for count in (1, 8):
+      (folder / str(count)).mkdir()
+      paths = [str(folder / name) for name in ('hub', str(count))]
+      code = 'from benchmarks import conversion; import sys; conversion.phase(*sys.argv[1:])'
+      call = [sys.executable, '-c', code, str(count), *paths, str(_LAYERS.value)]
       env = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-      env['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={devices}'
-      done = subprocess.run([sys.executable, '-c', code], env=env, stdout=subprocess.PIPE, check=True)
+      env['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={count}'
+      done = subprocess.run(call, env=env, stdout=subprocess.PIPE, check=True)
       rows.append(json.loads(done.stdout.splitlines()[-1]))
   mega = rows[0]['placed'] / 1e6, rows[0]['largest'] / 1e6
   lines = ['# Host memory of conversion: `python -m benchmarks.conversion`', '']
@@ -143,15 +132,12 @@ def main(_):
     f'{mega[0]:.0f} MB of float32 arrays, the largest {mega[1]:.0f} MB; files of 100 MB, bfloat16.',
     '',
   ]
-  lines += [
-    '| devices | reading: beside the arrays | with mapped files | writing: beside the arrays | files the same |'
-  ]
-  lines += ['|---|---|---|---|---|']
+  heads = ['devices', 'reading: beside the arrays', 'and with mapped files']
+  heads += ['writing: beside the arrays', 'same files']
+  lines += [f'| {" | ".join(heads)} |', '|---' * len(heads) + '|']
   for row in rows:
     parts = [f'{x / row["largest"]:.2f} × largest' for x in (*row['reading'], row['writing'][0])]
-    lines.append(
-      f'| {row["devices"]} | {parts[0]} | {parts[1]} | {parts[2]} | {"yes" if row["same"] else "NO"} |'
-    )
+    lines.append(f'| {row["devices"]} | {" | ".join(parts)} | {"yes" if row["same"] else "no"} |')
   Path(_TO.value).write_text('\n'.join(lines) + '\n', 'utf-8')
   print('\n'.join(lines))
 

@@ -20,7 +20,7 @@ import numpy as np
 from absl import app, flags
 
 from tests import hub, tiny, toy
-from zhlm import checkpoint, generate, model, sharding
+from zhlm import checkpoint, devices, generate, model
 from zhlm.convert import runs
 from zhlm.data import chat, tokenizer
 
@@ -64,7 +64,7 @@ def tiny_run(folder):
   data = toy.make_toy(folder / 'data')
   start = tiny.train('pretrain', data, folder / 'pretrain') and str(folder / 'pretrain')
   tiny.train('sft', data, folder / 'sft', lambda _: start)
-  with jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1])):
+  with jax.set_mesh(devices.make_mesh({}, jax.devices()[:1])):
     runs.export_run(folder / 'sft', folder / 'hub', dtype='float32')
     config, params = checkpoint.read_config(folder / 'sft'), checkpoint.load(folder / 'sft', 'policy')
   words = tokenizer.load(str(Path(data) / 'tokenizer'))
