@@ -29,7 +29,8 @@ def fold(model):
     factors[path] = model['residual_scale']
   factors['embed'] = model['embed_scale']
   factors['head'] = model['logit_scale'] * (model['mup_D'] / model['D'] if model['mup_D'] else 1.0)
-  sharper = model['attention_scale'] * math.sqrt(model['K']) if model['attention_scale'] else 1.0
+  scale = model['attention_scale'] or (8 / model['K'] if model['mup_D'] else model['K'] ** -0.5)
+  sharper = scale * math.sqrt(model['K'])
   for path in ('layers/norm_q/w',) if model['qk_norm'] else ('layers/q/w', 'layers/q/b'):
     factors[path] = sharper
   head = 'embed' if model['tied'] else 'head'
