@@ -166,5 +166,5 @@ def place(folder, entry, sizes, sharding):
 
 
 def arrays(folder, entries, sizes, shardings):
-  """Places the arrays of `entries`, {path: names.Entry}; returns {path: array}. shardings: {path: sharding}."""
+  """The arrays of `entries`, {path: names.Entry}, placed: {path: array}. shardings: {path: sharding}."""
   return {path: place(folder, entry, sizes, shardings[path]) for path, entry in entries.items()}
