@@ -166,5 +166,5 @@ def place(folder, entry, sizes, sharding):
 
 
 def arrays(folder, entries, sizes, shardings):
-  """The arrays of `entries`, {path: names.Entry}, placed: {path: array}. shardings: {path: sharding}."""
+  """{path: array} of `entries`, {path: names.Entry}. shardings: {path: NamedSharding}."""
   return {path: place(folder, entry, sizes, shardings[path]) for path, entry in entries.items()}
