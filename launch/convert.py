@@ -37,11 +37,11 @@ def main(_):
   import jax  # after the flags: --help needs no jax
 
   from configs import base
-  from zhlm import sharding
+  from zhlm import devices
   from zhlm.convert import runs
 
   source, target = _FROM.value, _TO.value
-  mesh = sharding.make_mesh(base.get_config(mesh=_MESH.value).mesh)
+  mesh = devices.make_mesh(base.get_config(mesh=_MESH.value).mesh)
   with jax.set_mesh(mesh):
     if runs.kind(source) == 'hub':
       config = importlib.import_module(f'configs.{_STAGE.value or runs.stage(source)}').get_config()

@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AbstractDevice, AbstractMesh
 
 from tests import tiny
-from zhlm import attention, layers, model, sharding
+from zhlm import attention, devices, layers, model, sharding
 from zhlm.errors import InputError
 
 B, H, K, SCALE = 2, 4, 8, 0.3
@@ -128,7 +128,7 @@ def test_devices_share_rows_heads_and_times(kernel, sizes, monkeypatch):
   if kernel == 'cudnn':
     monkeypatch.setattr(jax.nn, 'dot_product_attention', by_cudnns_rules)
     f = functools.partial(attention.cudnn, scale=SCALE, window=30)
-  with jax.set_mesh(sharding.make_mesh(sizes)):
+  with jax.set_mesh(devices.make_mesh(sizes)):
     q, k, v = (sharding.constrain(jnp.asarray(x), 'BTHK') for x in (q, k, v))
     got = with_gradients(f, q, k, v, segments, da)
   assert_same(got, want)
@@ -182,7 +182,7 @@ def test_the_platform_is_that_of_the_mesh_also_inside_jit():
   for mesh in (on('tpu'), on('tpu', 4), on('gpu')):
     with jax.sharding.use_abstract_mesh(mesh):
       jax.eval_shape(lambda: seen.append(attention.here()))
-  with jax.set_mesh(sharding.make_mesh({'sequence': 2})):
+  with jax.set_mesh(devices.make_mesh({'sequence': 2})):
     jax.jit(lambda: seen.append(attention.here()) or 0)()
   assert seen == [('tpu', 1), ('tpu', 4), ('gpu', 1), ('cpu', 2)]
 
@@ -288,7 +288,7 @@ def test_an_attention_layer_cut_over_time_is_that_of_one_device():
   params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.2, jnp.float32), unboxed(shapes))
   loss = jax.value_and_grad(lambda params, x: (call(params, x) ** 2).mean(), (0, 1))
   want = jax.jit(loss)(params, x)
-  with jax.set_mesh(mesh := sharding.make_mesh({'data': 2, 'sequence': 4})):
+  with jax.set_mesh(mesh := devices.make_mesh({'data': 2, 'sequence': 4})):
     cut = jax.device_put(x, sharding.sharding(mesh, 'BTD', x.shape))
     compiled = jax.jit(loss).lower(params, cut).compile()
     got = compiled(params, cut)

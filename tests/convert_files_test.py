@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from configs import pretrain
 from tests import hub
-from zhlm import sharding
+from zhlm import devices
 from zhlm.convert import fields, names, read, runs, write
 from zhlm.errors import InputError
 
@@ -44,7 +44,7 @@ def opened(folder, mesh):
 
 
 def one():
-  return sharding.make_mesh({}, jax.devices()[:1])
+  return devices.make_mesh({}, jax.devices()[:1])
 
 
 @pytest.mark.parametrize('name', ['glm4', 'qwen3_moe'])
@@ -62,7 +62,7 @@ def test_every_shard_holds_its_part_and_is_read_once(name, piece, monkeypatch):
 
   monkeypatch.setattr(read.Folder, '_read', counted)
   monkeypatch.setattr(read, 'PIECE', piece)
-  mesh = sharding.make_mesh({'data': 2, 'fsdp': 2, 'tensor': 2})
+  mesh = devices.make_mesh({'data': 2, 'fsdp': 2, 'tensor': 2})
   cut = opened(GOLDENS / name, mesh)
   assert whole.keys() == cut.keys()
   for path, x in cut.items():
@@ -100,16 +100,16 @@ def test_the_host_holds_one_array_and_little_more(tmp_path, monkeypatch):
   largest = 4 * max(math.prod(sizes[x] for x in e.ours) for e in names.present(model, names.DENSE).values())
   del tensors
   monkeypatch.setattr(read, 'PIECE', 2**18)
-  held, plain = [], jax.make_array_from_callback
+  held, plain = [], read.place
 
   def measured(*args):
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
-    x = plain(*args).block_until_ready()
+    x = plain(*args)
     held.append(tracemalloc.get_traced_memory()[1] - before)
     return x
 
-  monkeypatch.setattr(jax, 'make_array_from_callback', measured)
+  monkeypatch.setattr(read, 'place', measured)
   tracemalloc.start()
   try:
     arrays = opened(tmp_path, one())

@@ -11,7 +11,7 @@ import pytest
 
 from configs import base, pretrain, sft
 from tests import hub, tiny
-from zhlm import checkpoint, model, sharding
+from zhlm import checkpoint, devices, model
 from zhlm.convert import runs, write
 from zhlm.data import tokenizer
 from zhlm.errors import InputError
@@ -20,7 +20,7 @@ GOLDENS = Path(__file__).parent / 'goldens'
 
 
 def one():
-  return jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1]))
+  return jax.set_mesh(devices.make_mesh({}, jax.devices()[:1]))
 
 
 def quiet(_):
@@ -62,7 +62,7 @@ def same(a, b):
 def test_a_run_comes_back_from_a_folder_bit_for_bit_on_another_mesh(exported, tmp_path):
   run, out = exported
   assert runs.kind(run) == 'run' and runs.kind(out) == 'hub' and runs.stage(out) == 'sft'
-  mesh = sharding.make_mesh({'fsdp': 2, 'tensor': 2, 'data': 2})
+  mesh = devices.make_mesh({'fsdp': 2, 'tensor': 2, 'data': 2})
   with jax.set_mesh(mesh):
     config = runs.import_folder(out, tmp_path / 'run', sft.get_config())
     again = checkpoint.load(tmp_path / 'run', 'policy')

@@ -57,6 +57,7 @@ def test_prompt_and_completion_are_the_conversation(load, kind, template):
     ('base', f'{FIRST}<|im_end|>{LAST}<|im_end|>'),
     # The first answer stands there without the reasoning it was written with: it is not learnt.
     ('thinks', f'<think>\n\n</think>\n\n{LAST}<|im_end|>'),
+    ('skips', f'{FIRST}<|im_end|>{LAST}<|im_end|>'),
     ('headers', f'{FIRST}<|eot|>{LAST}<|eot|>'),
     ('open', f'\n{FIRST}<|user|>\n{LAST}<|user|>'),
     ('leads', f'{FIRST}</s>{LAST}</s>'),
@@ -108,6 +109,12 @@ def test_a_marker_in_what_a_template_rewrites_is_refused(load):
   for turns in (hubs.talk('你<|im_end|>', thought), hubs.talk('你', thought + '<|im_start|>')):
     with pytest.raises(chat.Refused, match=r'spells the special token <\|im_'):
       chat.encode_conversation(words, turns)
+
+
+def test_what_an_answer_shows_instead_of_what_the_prompt_led_with_is_learnt(load):
+  """The prompt ends with an empty reasoning: an answer that has one parts from it after `<think>\\n`."""
+  turns = hubs.talk('你', '<think>\n想\n</think>\n\n好')
+  assert learnt(load('qwen', 'skips'), turns) == '想\n</think>\n\n好<|im_end|>'
 
 
 def test_a_marker_is_refused_even_where_the_template_drops_it(load):
@@ -243,7 +250,7 @@ def test_a_folder_is_exported_as_it_is_and_a_base_model_with_what_chatting_added
 
 @pytest.mark.parametrize(
   ('kind', 'template'),
-  [('ours', 'chatml'), *((k, t) for k in ('qwen', 'llama', 'first') for t in hubs.TEMPLATES)],
+  [*(('qwen', t) for t in hubs.TEMPLATES), ('llama', 'words'), ('first', 'chatml'), ('ours', 'chatml')],
 )
 def test_transformers_renders_the_same_ids(tmp_path, kind, template):
   auto = pytest.importorskip('transformers').AutoTokenizer

@@ -22,6 +22,7 @@ ORDER = [
   ['zhlm.report', 'zhlm.plan'],
   ['zhlm.evals'],
   ['zhlm.train'],
+  ['zhlm.validation'],
   ['zhlm.stages', 'zhlm.convert'],
   ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
   ['zhlm.demo'],
@@ -32,7 +33,7 @@ ORDER = [
   ['zhlm.moe', 'zhlm.lora', 'zhlm.store'],
   ['zhlm.layers'],
   ['zhlm.attention', 'zhlm.rope', 'zhlm.losses'],
-  ['zhlm.fingerprint', 'zhlm.guard'],
+  ['zhlm.fingerprint', 'zhlm.guard', 'zhlm.devices', 'zhlm.layout'],
   ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts'],
   ['zhlm.errors'],
 ]

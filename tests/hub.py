@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from configs import pretrain
-from zhlm import generate, model, sharding
+from zhlm import devices, generate, model
 from zhlm.convert import fields, read, runs
 
 T = 24  # tokens, more than any window and than the context before any scaling
@@ -136,7 +136,7 @@ def network(folder, **changed):
   """(our module, its params) of a Hugging Face folder, on one device. changed: fields to get wrong."""
   opened, config = read.Folder(folder), pretrain.get_config('size=tiny')
   config.model.update(fields.read(opened.config)[0])
-  with jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1])):
+  with jax.set_mesh(devices.make_mesh({}, jax.devices()[:1])):
     params = runs.load(opened, config)
   config.model.update(changed)
   return model.make(config, 'scalar' if 'score' in params else 'lm'), params

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, sharding, stages, train
+from zhlm import checkpoint, devices, layout, sharding, stages, train
 
 STEPS = 5
 DENSE = {
@@ -62,7 +62,7 @@ def compiled(c, mesh):
   step, fresh = train.update(c, stage)
   params = checkpoint._abstract(jax.eval_shape(stage.init, jax.random.key(0)))
   whole = jax.ShapeDtypeStruct((), jnp.int32, sharding=jax.NamedSharding(mesh, jax.P()))
-  state = train.State(whole, params, **sharding.made_from(fresh, params))
+  state = train.State(whole, params, **layout.made_from(fresh, params))
   cut = jax.NamedSharding(mesh, sharding.spec('B'))
   batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut), stage.shapes())
   return step.lower(state, batch).compile(), state
@@ -77,11 +77,11 @@ def first(c):
 
 def losses(c, sizes):
   """The losses of the first updates on a mesh; also (compiled program, the state before it, after it)."""
-  mesh = sharding.make_mesh(sizes)
+  mesh = devices.make_mesh(sizes)
   with jax.set_mesh(mesh):
     step, shapes = compiled(c, mesh)
     state = jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), first(c), shapes)
-    batch, out = sharding.put_batch(mesh, rows(c)), []
+    batch, out = devices.put_batch(mesh, rows(c)), []
     for _ in range(STEPS):
       before = state
       state, info = step(state, batch)

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from zhlm import sharding
+from zhlm import devices
 from zhlm.plan import collectives, hlo
 
 LOOPS = """HloModule hand, is_scheduled=true, num_partitions=8
@@ -153,7 +153,7 @@ def test_bytes_of_shapes_count_tuples_and_leave_out_near_memory():
 
 @pytest.fixture(scope='module')
 def mesh():
-  return sharding.make_mesh({'data': 2, 'fsdp': 4})
+  return devices.make_mesh({'data': 2, 'fsdp': 4})
 
 
 def compiled(mesh, f, *args):
@@ -192,7 +192,7 @@ def test_a_sum_over_one_axis_is_an_all_reduce_over_it(mesh):
 
 
 def test_traffic_is_that_of_xla_where_nothing_loops_and_grows_with_the_turns():
-  one = sharding.make_mesh({}, jax.devices()[:1])
+  one = devices.make_mesh({}, jax.devices()[:1])
   n, D = 7, 64
   weights = ((n, D, D), P())
 

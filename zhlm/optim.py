@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from zhlm import lora, sharding
+from zhlm import layout, lora
 from zhlm.errors import InputError
 
 # The axes of a layer's matrix that are summed over (in) and that are made (out), by letter. Those before
@@ -89,7 +89,7 @@ def orthogonal(x, into, out, steps=5):
     y = y.mT if rows > columns else y
     return max(1, columns / rows) ** 0.5 * y.reshape(x.shape)
 
-  return sharding.by_layer(rounds, x, 'NE'[:batch] + into + out)
+  return layout.by_layer(rounds, x, 'NE'[:batch] + into + out)
 
 
 def _orthogonalise():

@@ -7,6 +7,7 @@ which the written architectures do not have, become part of the weights beside t
 import math
 from pathlib import Path
 
+import jax
 import numpy as np
 from ml_dtypes import bfloat16
 from safetensors.numpy import save_file
@@ -76,6 +77,11 @@ def files(pieces, dtype, limit):
   return groups
 
 
+def _on_host(x):
+  """The whole of an array. A JAX array keeps what numpy once got of it: so this asks a copy, which goes."""
+  return np.asarray(jax.device_put(x, x.sharding, may_alias=False)) if isinstance(x, jax.Array) else x
+
+
 def tensors(folder, pieces, leaves, dtype, limit):
   """Writes `pieces` into `folder` as model.safetensors, or as several files and their index.
 
@@ -87,7 +93,7 @@ def tensors(folder, pieces, leaves, dtype, limit):
     held = {}
     for piece in group:
       if piece.path != path:  # pieces of one array follow each other
-        path, array = piece.path, np.asarray(leaves[piece.path])
+        path, array = piece.path, _on_host(leaves[piece.path])
       with np.errstate(over='ignore'):  # told below
         held[piece.name] = np.ascontiguousarray(piece.of(array).astype(DTYPES[dtype]))
       if dtype == 'float16' and not np.isfinite(held[piece.name]).all():

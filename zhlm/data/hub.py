@@ -159,16 +159,19 @@ class Tokenizer:
     return Template(source, self.about.names, self.folder) if source else None
 
   def _written(self, added):
-    """Added tokens that the template writes around a user's turn, called special or not."""
+    """Added tokens by which the template parts turns, called special or not: the last before what a user
+    says and the first after what anybody says. Others, as <think>, may be part of an answer."""
     if not self.template or not added:
       return set()
     turns = [{'role': role} for role in ('user', 'assistant', 'user')]
     try:
-      parts = self.template.parts(turns, answer=False)
+      parts = self.template.parts(turns, answer=True)
     except InputError:  # it will be said when a conversation is encoded
       return set()
     pattern = re.compile('|'.join(map(re.escape, sorted(added, key=len, reverse=True))))
-    return {token for part in parts[::2] for token in pattern.findall(part)}
+    found = [pattern.findall(part) if isinstance(part, str) else part for part in parts]
+    before = [tokens for tokens, said in zip(found[::2], found[1::2], strict=False) if said != 1]
+    return {t for tokens in before for t in tokens[-1:]} | {t for tokens in found[2::2] for t in tokens[:1]}
 
   def encode(self, text, num_threads=None):
     """Ids of a text, or of each of a list of texts, in which nothing becomes a special token."""

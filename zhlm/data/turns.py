@@ -12,6 +12,7 @@ longer what the assistant wrote: in the longer conversation it is context, and i
 """
 
 import functools
+import itertools
 
 from zhlm.data.template import Refused
 from zhlm.errors import InputError
@@ -112,11 +113,15 @@ def pad(tokenizer):
 def _answer(tokenizer, messages):
   """(units before, units the assistant writes) of messages that end with an answer."""
   whole, before = render(tokenizer, messages, False), render(tokenizer, messages[:-1], True)
-  if whole[: len(before)] != before:  # it leads an answer with words that it does not show again (<think>)
-    while before and isinstance(before[-1], str):
-      before.pop()
-  if whole[: len(before)] != before:
-    raise Refused(f'{tokenizer.folder}: the chat template shows an answer without the prompt before it')
+  pairs = zip(whole, before, strict=False)
+  shared = [a for a, _ in itertools.takewhile(lambda both: both[0] == both[1], pairs)]
+  if shared != before:
+    # It leads an answer with words that it does not show again (<think>): up to the last line they share.
+    while shared and isinstance(shared[-1], str) and shared[-1] != '\n':
+      shared.pop()
+    if _ids(shared) != _ids(before):
+      raise Refused(f'{tokenizer.folder}: the chat template shows an answer without the prompt before it')
+    before = shared
   end, written = end_of_turn(tokenizer), whole[len(before) :]
   return before, [*(written[: written.index(end)] if end in written else written), end]
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import NamedSharding
 
-from zhlm import checkpoint, optim, sharding, stages, train
+from zhlm import checkpoint, devices, layout, optim, sharding, stages, train
 from zhlm.errors import InputError
 from zhlm.plan import topologies
 
@@ -95,20 +95,20 @@ def _argument(tree):
 
 def make(config, topology):
   """The Plan. Raises InputError for a mesh that is not the topology's, or a batch that does not divide."""
-  mesh = sharding.make_mesh(config.mesh, topologies.devices(topology))
+  mesh = devices.make_mesh(config.mesh, topologies.devices(topology))
   if mesh.size != topology.size:
     raise InputError(
       f'the mesh has {mesh.size} devices, {topology.name}{f" x {topology.slices}" * (topology.slices > 1)} '
       f'has {topology.size}: choose sizes with that product, such as --config.mesh.fsdp=-1'
     )
-  sharding.check_batch(mesh, **config.batch)
+  devices.check_batch(mesh, **config.batch)
   # Shapes are traced before the mesh is set: on devices that are not there, not even a zero can be made.
   stage = stages.make(config)
   step, fresh = train.update(config, stage)
   params = jax.eval_shape(stage.init, jax.random.key(config.seed))
   batch, others = stage.shapes(), stage.programs()
   with jax.set_mesh(mesh):
-    rest = sharding.made_from(fresh, _cut(params))
+    rest = layout.made_from(fresh, _cut(params))
     state = train.State(_cut(jax.ShapeDtypeStruct((), jnp.int32)), _cut(params), **rest)
     programs = {'update': (step, (state, _rows(batch)))}
     programs |= {k: (function, tuple(map(_argument, args))) for k, (function, args) in others.items()}
