@@ -6,36 +6,15 @@ Sizes and meshes, by name, stand in configs/sizes.py; the letters that name axes
 Imports neither jax nor zhlm.
 """
 
-import difflib
-
 from ml_collections import ConfigDict
 
-from configs.sizes import MESHES, SIZES
-
-
-def choose(kind, name, choices):
-  """choices[name]; raises ValueError that lists the choices, the nearest first."""
-  if name not in choices:
-    near = difflib.get_close_matches(name, choices, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise ValueError(f'unknown {kind} {name!r}.{hint} Choose from: {", ".join(choices)}')
-  return choices[name]
-
-
-def parse(arg, **defaults):
-  """'size=demo,mesh=one' -> dict over `defaults`; raises ValueError for a key that is not there."""
-  options = dict(defaults)
-  for part in filter(None, (arg or '').split(',')):
-    key, _, value = part.partition('=')
-    choose('config option', key, options)
-    options[key] = value
-  return options
+from configs.sizes import MESHES, SIZES, choose, parse, shape_of  # noqa: F401 (stages parse by it)
 
 
 def get_config(size='demo', mesh='one'):
   """The defaults of all stages at one size and mesh. A stage changes some and locks it: from then on a
   misspelt field fails instead of being ignored."""
-  shape = dict(choose('size', size, SIZES))
+  shape = shape_of(size)
   axes = choose('mesh', mesh, MESHES)
   c = ConfigDict()
   c.stage = ''  # a module of zhlm/stages, or any importable module by its dotted name
@@ -69,10 +48,7 @@ def get_config(size='demo', mesh='one'):
   c.model.rope_scaling = ''  # to contexts longer than rope_T: 'linear', 'ntk', 'llama3', 'yarn'
   c.model.rope_factor = 1.0  # by which the context grows; ntk: alpha
   c.model.rope_T = 0  # tokens, the context before scaling (llama3, yarn)
-  c.model.rope_low, c.model.rope_high = (
-    1.0,
-    4.0,
-  )  # llama3: turns in rope_T: all scaled … none
+  c.model.rope_low, c.model.rope_high = 1.0, 4.0  # llama3: turns in rope_T: all scaled … none
   c.model.rope_slow, c.model.rope_fast = 1.0, 32.0  # yarn: the same, beta_slow and beta_fast
   c.model.rope_attention = 0.0  # yarn: factor on queries and keys; 0 is 0.1·ln(rope_factor) + 1
   c.model.norm_eps = 1e-6

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from tests import tiny
-from zhlm import metrics, sharding
+from zhlm import devices, metrics
 from zhlm.errors import InputError
 
 TOKENS = 8 * 64  # of a batch
@@ -25,7 +25,7 @@ def clock(monkeypatch):
 def log(folder, toy, start=0, **fields):
   config = tiny.config('pretrain', toy, steps=10, **fields)
   params = {'policy': {'w': jnp.zeros((1_000, 20))}}
-  return metrics.Log(folder, config, params, start, sharding.make_mesh(config.mesh))
+  return metrics.Log(folder, config, params, start, devices.make_mesh(config.mesh))
 
 
 def numbers(loss=2.0, **more):

@@ -24,6 +24,7 @@ from zhlm.errors import InputError
 # Seconds without a sign of life after which a host counts as dead. jax checks at about this interval too,
 # so the others end within twice as long, 60 s (measured: docs/hosts.md); its own default is 100.
 HEARTBEAT = 30
+GRACE = 5  # seconds that host 0 has, after the time for all to come, to tell the others who did not
 
 
 class Absent(InputError):
@@ -178,26 +179,26 @@ def _call(port, hosts, deadline, wait):
         elif host in here:
           verdict = f'wrong two processes say that they are host {host}; give each its own --host'
         here[host] = other
-        selector.register(other, selectors.EVENT_READ)
+        selector.register(other, selectors.EVENT_READ)  # a twin, too, hears the verdict
       if not verdict and len(here) == hosts - 1:
         verdict = 'go'
       elif not verdict and time.monotonic() >= deadline:
         gone = [str(i) for i in range(1, hosts) if i not in here]
         names = ', '.join(gone[:8]) + (', …' if len(gone) > 8 else '')
         verdict = (
-          f'absent of {hosts} hosts, {len(gone)} did not come within {wait} s: {names}; look at their '
+          f'absent of {hosts} hosts these did not come within {wait} s: {names}; look at their '
           f'logs, and whether they reach port {port} of host 0'
         )
-    for other in here.values():
-      with contextlib.suppress(OSError):
-        other.sendall(f'{verdict}\n'.encode())
+    for key in selector.get_map().values():
+      with contextlib.suppress(OSError):  # the server itself, and who is gone
+        key.fileobj.sendall(f'{verdict}\n'.encode())
   return verdict
 
 
 def _answer(address, me, deadline, wait):
   """Another host's part: comes to host 0 as often as it must, and returns its verdict."""
   why = 'it does not answer'
-  while (left := deadline + 5 - time.monotonic()) > 0:  # host 0 speaks first
+  while (left := deadline + GRACE - time.monotonic()) > 0:
     try:
       with socket.create_connection(address, min(left, 10)) as s:
         s.sendall(me)

@@ -43,11 +43,21 @@ def count(params):
   return sum(x.size for x in jax.tree.leaves(params))
 
 
-def flops_per_token(c, T):
-  """Of a training step, forward and backward: 6 a weight that multiplies, 12·N·H·K·T for attention's
-  two products over T keys (Chowdhery et al. 2022, app. B; the causal half is not deducted)."""
-  block = c.D * c.K * (2 * c.H + 2 * c.G) + 3 * c.D * c.F
-  return 6.0 * (c.N * block + c.V * c.D) + 12.0 * c.N * c.H * c.K * T
+def flops_per_token(c, T, head='lm'):
+  """Of a training step, forward and backward: 6 a weight that multiplies, 12·N·H·K·T for attention's two
+  products over T keys, or those in the window (Chowdhery et al. 2022, app. B; the causal half is not
+  deducted). Of experts, only the `top` that a token goes to; a frozen weight beside an adapter costs 4, for
+  its gradient is not taken. Recomputation is not counted, nor are slots of experts that stay empty."""
+  sizes = {'q': (c.D, c.H * c.K), 'k': (c.D, c.G * c.K), 'v': (c.D, c.G * c.K), 'o': (c.H * c.K, c.D)}
+  if not c.E:
+    sizes |= {'gate': (c.D, c.F), 'up': (c.D, c.F), 'down': (c.F, c.D)}
+  block = sum(a * b for a, b in sizes.values())
+  if c.E:
+    block += 3 * c.D * c.F * c.top + c.D * c.E
+  low = sum(c.lora_rank * sum(sizes[name]) for name in c.lora_on if name in sizes)
+  weights = c.N * block + (c.V * c.D if head == 'lm' else 0)
+  keys = min(T, c.window) if c.window else T
+  return (4.0 if c.lora_rank else 6.0) * weights + 6.0 * c.N * low + 12.0 * c.N * c.H * c.K * keys
 
 
 def clock(seconds):
