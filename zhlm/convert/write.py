@@ -29,9 +29,9 @@ def fold(model):
     factors[path] = model['residual_scale']
   factors['embed'] = model['embed_scale']
   factors['head'] = model['logit_scale'] * (model['mup_D'] / model['D'] if model['mup_D'] else 1.0)
-  plain = 8 / model['K'] if model['mup_D'] else model['K'] ** -0.5  # as in model.py
-  sharper = (model['attention_scale'] or plain) * math.sqrt(model['K'])
-  sharper = 1.0 if math.isclose(sharper, 1.0) else sharper
+  scale = model['attention_scale'] or (8 / model['K'] if model['mup_D'] else model['K'] ** -0.5)
+  sharper = scale * math.sqrt(model['K'])
+  sharper = 1.0 if math.isclose(sharper, 1.0) else sharper  # weights that need no factor stay bit for bit
   for path in ('layers/norm_q/w',) if model['qk_norm'] else ('layers/q/w', 'layers/q/b'):
     factors[path] = sharper
   head = 'embed' if model['tied'] else 'head'
