@@ -66,17 +66,12 @@ def _quieten():
   def orphan(record):
     return not re.match('(Task|Future) (exception was never|was destroyed)', record.getMessage())
 
-  def dropped(unraisable):
+  def told(unraisable):
     code = getattr(unraisable.object, 'cr_code', None)
-    if code is None or 'orbax' not in code.co_filename:
-      unraisablehook(unraisable)
+    if not (code and 'orbax' in code.co_filename or 'loop is closed' in str(unraisable.exc_value)):
+      before(unraisable)
 
-  def closed(kind, error, trace):
-    if 'Event loop is closed' not in str(error):
-      excepthook(kind, error, trace)
-
-  excepthook, unraisablehook = sys.excepthook, sys.unraisablehook
-  sys.excepthook, sys.unraisablehook = closed, dropped
+  before, sys.unraisablehook = sys.unraisablehook, told
   logging.getLogger('asyncio').addFilter(orphan)
   warnings.filterwarnings('ignore', "coroutine '.*' was never awaited", RuntimeWarning)
 
