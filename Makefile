@@ -28,11 +28,11 @@ bench: venv $(VENV)/.tested $(VENV)/datatrove/.installed
 soak: venv
 	$(BIN)/python -m benchmarks.soak --source=$(SOURCE) --sources=$(SOURCES)
 
-kills: venv
-	$(BIN)/python -m benchmarks.kills --runs=200 --seed=0 --to=docs/kills.md
-
 pods: venv $(VENV)/libtpu/.installed
 	$(BIN)/python -m benchmarks.pods
+
+kills: venv
+	$(BIN)/python -m benchmarks.kills --runs=200 --seed=0 --to=docs/kills.md
 
 venv: $(VENV)/.installed
 

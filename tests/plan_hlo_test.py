@@ -30,10 +30,10 @@ LOOPS = """HloModule hand, is_scheduled=true, num_partitions=8
 %inner.body (p: (s32[], f32[16])) -> (s32[], f32[16]) {
   %p.1 = (s32[], /*index=1*/f32[16]{0}) parameter(0)
   %x = f32[16]{0} get-tuple-element(%p.1), index=1
-  %ar = f32[16]{0} all-reduce(%x), channel_id=1, replica_groups=[2,4]<=[8], to_apply=%add
   %k = f32[16]{0} custom-call(%x), custom_call_target="tpu_custom_call", frontend_attributes={about={
 "lines": "%not = one"
 }}, metadata={op_name="kernel"}
+  %ar = f32[16]{0} all-reduce(%x), channel_id=1, replica_groups=[2,4]<=[8], to_apply=%add
   %i.1 = s32[] get-tuple-element(%p.1), index=0
   ROOT %t = (s32[], f32[16]{0}) tuple(%i.1, %ar)
 }
@@ -117,7 +117,7 @@ PIECES = """HloModule pieces, num_partitions=4
 
 %both (p: f32[8]) -> f32[2] {
   %p.3 = f32[8]{0} parameter(0)
-  %ar = f32[8]{0} all-reduce(%p.3), channel_id=2, replica_groups={{0,1,2,3}}, to_apply=%add
+  %ar = f32[8]{0} all-reduce(%p.3), channel_id=2, replica_groups={}, to_apply=%add
   %at = s32[] constant(0)
   ROOT %ds = f32[2]{0} dynamic-slice(%ar, %at), dynamic_slice_sizes={2}
 }

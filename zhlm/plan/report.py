@@ -100,13 +100,10 @@ def record(plan, name):
   return told
 
 
-def quantity(x, unit, step=1_000):
+def quantity(x, unit):
   """2_500_000, 'B' -> '2.50 MB'."""
-  for prefix in ('', 'k', 'M', 'G', 'T', 'P'):
-    if abs(x) < step or prefix == 'P':
-      return f'{x:.0f} {unit}' if not prefix else f'{x:.2f} {prefix}{unit}'
-    x /= step
-  return ''
+  power = next((p for p in range(5) if abs(x) < 1_000 ** (p + 1)), 5)
+  return f'{x / 1_000**power:.2f} {"kMGTP"[power - 1]}{unit}' if power else f'{x:.0f} {unit}'
 
 
 def gib(x):
@@ -129,17 +126,16 @@ def over(axes):
 
 def rows(told):
   """[(what, value)] of a record, in the order in which they are told."""
-  m, yield_ = told['memory'], []
-  put = lambda what, value: yield_.append((what, value))  # noqa: E731
+  m, found = told['memory'], []
+  put = lambda what, value: found.append((what, value))  # noqa: E731
   mesh = ' × '.join(f'{a} {n}' for a, n in told['mesh'].items()) or 'one device'
   slices = f' × {told["slices"]} slices' if told['slices'] > 1 else ''
   put('devices', f'{told["topology"]}{slices}: {told["devices"]}; mesh {mesh}')
   total, active = (quantity(told[k], '').strip() for k in ('parameters', 'active'))
   put('parameters', total + (f', of which a token meets {active}' if active != total else ''))
   if told['usable']:
-    spare = told['usable'] - m['needed']
-    verdict = f'fits, {gib(spare)} to spare' if spare >= 0 else f'does not fit: {gib(-spare)} too much'
-    put('memory a device', f'{gib(m["needed"])} of {gib(told["usable"])}: {verdict}')
+    put('memory a device', f'{gib(m["needed"])} of {gib(told["usable"])}: fits')
+    put('  to spare', gib(told['usable'] - m['needed']))
   else:
     put('memory a device', f'{gib(m["needed"])} (simulated devices have no limit)')
   put('  arguments', gib(m['arguments']))
@@ -150,6 +146,9 @@ def rows(told):
   if told['model_flops']:
     put('model FLOPs', f'{quantity(told["model_flops"], "FLOP")} for {told["tokens"]:,} tokens')
   put('products with recomputation', quantity(told['executed_flops'], 'FLOP'))
+  put('kernels of Pallas (attention)', str(told['kernels']))
+  if told['loops_unsure']:
+    put('loops that turn at most so often', ', '.join(told['loops_unsure']))
   if 'best' in told:
     put('arithmetic', seconds(told['compute']))
     put('memory', f'{seconds(told["hbm"])} ({quantity(told["traffic"], "B")})')
@@ -160,7 +159,7 @@ def rows(told):
     put('tokens/s', f'{speed[0]:,.0f} … {speed[1]:,.0f}')
     if told['mfu']:
       put('MFU', f'{told["mfu"][0]:.1%} … {told["mfu"][1]:.1%}')
-  return yield_
+  return found
 
 
 def sends(told):
