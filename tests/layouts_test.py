@@ -1,17 +1,16 @@
 """One update, many layouts: the losses are those of one device; each device holds its share of the state.
 
-The raw step on synthetic rows, dense and with experts, over all five axes of the mesh.
+The update of `launch.train` on synthetic rows, dense and with experts, over all axes of the mesh; data,
+saving and two hosts are in stages_test.py, checkpoint_test.py and hosts_test.py.
 """
 
 import json
 import math
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
-from subprocess import PIPE
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, devices, layout, optim, sharding, stages, train
+from zhlm import checkpoint, devices, layout, sharding, stages, train
 
 STEPS = 5
 DENSE = {
@@ -59,21 +58,21 @@ def rows(c):
 
 def compiled(c, mesh):
   """(the compiled update, the abstract state it takes) under the current mesh."""
-  stage, tx, key = stages.make(c), optim.make(c), jax.random.key(0)
-  params = checkpoint._abstract(jax.eval_shape(stage.init, key))
+  stage = stages.make(c)
+  step, fresh = train.update(c, stage)
+  params = checkpoint._abstract(jax.eval_shape(stage.init, jax.random.key(0)))
   whole = jax.ShapeDtypeStruct((), jnp.int32, sharding=jax.NamedSharding(mesh, jax.P()))
-  state = train.State(whole, params, layout.made_from(tx.init, params))
+  state = train.State(whole, params, **layout.made_from(fresh, params))
   cut = jax.NamedSharding(mesh, sharding.spec('B'))
   batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut), stage.shapes())
-  step = jax.jit(train.make_step(stage.loss, tx, 1, key), donate_argnums=0)
   return step.lower(state, batch).compile(), state
 
 
 def first(c):
   """The first state, on the host."""
-  stage, tx, key = stages.make(c), optim.make(c), jax.random.key(0)
-  params = jax.jit(lambda: checkpoint.unbox(stage.init(key)))()
-  return jax.device_get(train.State(np.int32(0), params, tx.init(params)))
+  stage = stages.make(c)
+  params = jax.jit(lambda: checkpoint.unbox(stage.init(jax.random.key(0))))()
+  return jax.device_get(train.State(np.int32(0), params, **train.update(c, stage)[1](params)))
 
 
 def losses(c, sizes):
@@ -132,14 +131,6 @@ def test_a_layout_changes_no_loss_and_cuts_the_state(kind, sizes, one):
   assert all(x.is_deleted() for x in jax.tree.leaves(before))
 
 
-def run(code, devices, *args, **env):
-  """Starts `code` in a process of its own with so many devices."""
-  flags = re.sub(r'(device_count)=\d+', rf'\1={devices}', os.environ['XLA_FLAGS'])
-  env = os.environ | {'XLA_FLAGS': flags, 'JAX_DEFAULT_MATMUL_PRECISION': 'highest', **env}
-  how = dict(cwd=Path(__file__).parent.parent, env=env, text=True, stdout=PIPE, stderr=PIPE)
-  return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], **how)
-
-
 ALL_AXES = """
 import json
 from tests import layouts_test as t
@@ -151,32 +142,11 @@ print(json.dumps(t.losses(t.config('experts', 'muon'), mesh)[0]))
 def test_all_five_axes_at_once_and_nothing_is_copied_whole(one):
   """On 32 devices, with Muon, which needs its matrices whole. XLA says on stderr where it can only go from
   one layout to another by way of a whole copy on every device."""
-  process = run(ALL_AXES, 32)  # without the cache of compiled programs: what is not compiled does not warn
-  out, err = process.communicate(timeout=300)
-  assert process.returncode == 0, err
-  assert json.loads(out.splitlines()[-1]) == pytest.approx(one('experts', 'muon'), abs=2e-5)
-  assert 'Involuntary full rematerialization' not in err
-
-
-HOSTS = """
-import json, sys
-import jax
-jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
-from tests import layouts_test as t
-out, (_, _, state) = t.losses(t.config('dense'), {'fsdp': 4, 'sequence': 2})
-assert len(jax.local_devices()) == 4 and jax.device_count() == 8
-print(json.dumps(out))
-"""
-
-
-def test_two_processes_have_the_losses_of_one(one):
-  """Of four devices each: fsdp's weights are gathered across them."""
-  with socket.socket() as s:
-    s.bind(('127.0.0.1', 0))
-    address = f'127.0.0.1:{s.getsockname()[1]}'
-  cache = {'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir}
-  processes = [run(HOSTS, 4, address, i, **cache) for i in range(2)]
-  for process in processes:
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert json.loads(out.splitlines()[-1]) == pytest.approx(one('dense'), abs=2e-5)
+  flags = re.sub(r'(device_count)=\d+', r'\1=32', os.environ['XLA_FLAGS'])
+  env = os.environ | {'XLA_FLAGS': flags, 'JAX_DEFAULT_MATMUL_PRECISION': 'highest'}
+  # Without the cache of compiled programs: what is not compiled does not warn.
+  how = dict(cwd=Path(__file__).parent.parent, env=env, capture_output=True, text=True, timeout=300)
+  run = subprocess.run([sys.executable, '-c', ALL_AXES], **how)
+  assert run.returncode == 0, run.stderr
+  assert json.loads(run.stdout.splitlines()[-1]) == pytest.approx(one('experts', 'muon'), abs=2e-5)
+  assert 'Involuntary full rematerialization' not in run.stderr

@@ -128,17 +128,22 @@ def test_the_first_update_of_muon_is_that_of_optax(params):
     np.testing.assert_allclose(x, names(b)[k], atol=2e-5, err_msg=k)
 
 
-def test_on_a_mesh_whole_layers_are_traded_and_none_is_gathered():
-  """Three layers over four pieces of experts' matrices: the fourth device has nothing to do."""
-  x = jnp.array(np.random.default_rng(0).normal(size=(3, 4, 8, 16)), jnp.float32)
-  alone = optim.orthogonal(x, 'D', 'F')
+@pytest.mark.parametrize('letters, shape', [('NEDF', (3, 4, 8, 16)), ('NDF', (3, 8, 16))])
+def test_on_a_mesh_whole_layers_are_traded_and_none_is_gathered(letters, shape):
+  """Three layers over four pieces of each expert's matrix, or eight: some devices have nothing to do."""
+  x = jnp.array(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+  def both(x):  # sums along the rows tell their order
+    return optim.orthogonal(x, 'D', 'F'), layout.by_layer(lambda x: jnp.cumsum(x, -2), x, letters)
+
+  alone = both(x)
   mesh = devices.make_mesh({'fsdp': 2, 'expert': 2, 'tensor': 2})
   with jax.set_mesh(mesh):
-    x = jax.device_put(x, sharding.sharding(mesh, 'NEDF', x.shape))
-    program = jax.jit(lambda x: optim.orthogonal(x, 'D', 'F')).lower(x).compile()
-  y = program(x)
-  np.testing.assert_allclose(y, alone, atol=1e-5)
-  assert y.sharding == x.sharding
+    x = jax.device_put(x, sharding.sharding(mesh, letters, x.shape))
+    program = jax.jit(both).lower(x).compile()
+  for y, y_alone in zip(program(x), alone, strict=True):
+    np.testing.assert_allclose(y, y_alone, atol=1e-5)
+    assert y.sharding == x.sharding
   assert 'all-to-all' in program.as_text() and 'all-gather' not in program.as_text()
 
 

@@ -20,11 +20,6 @@ def mesh():
     yield
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch):
-  monkeypatch.setattr(store.time, 'sleep', lambda _: None)  # that is for quiet alone
-
-
 def tree(step):
   rng = np.random.default_rng(step)
   policy = {'w': jnp.asarray(rng.normal(size=(16, 8)), jnp.float32), 'b': jnp.full(3, step)}

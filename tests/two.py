@@ -44,7 +44,7 @@ def start(host, port, *argv):
   )
 
 
-def ends(processes, timeout=180):
+def ends(processes, timeout=600):
   """[(exit status, stdout, stderr)] of the hosts, without gloo's chatter about its ranks; those that do
   not end are killed, and that is an error."""
   out, deadline = [], time.monotonic() + timeout

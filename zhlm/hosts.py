@@ -6,6 +6,7 @@ A host is one process of jax: a VM of a TPU pod, a task of a SLURM job, or what 
 
 import atexit
 import contextlib
+import itertools
 import os
 import re
 import selectors
@@ -16,7 +17,8 @@ import time
 
 import jax
 import numpy as np
-from jax._src.clusters import ClusterEnv  # jax finds pods and SLURM here, but aborts when a host is missing
+from jax._src import distributed  # its listener for signals
+from jax._src.clusters import ClusterEnv  # jax finds pods and SLURM, but aborts when a host is missing
 from jax.experimental import multihost_utils
 
 from zhlm.errors import InputError
@@ -233,14 +235,18 @@ def _listen(port):
 # -- Signals ----------------------------------------------------------------------------------------------
 
 
+_CALLS = itertools.count(1)  # of a process, over all its runs
+
+
 @contextlib.contextmanager
 def signals():
-  """Yields `stopped(step) -> number`: of the signal (SIGTERM, Ctrl-C) that asks this run to stop, or 0.
+  """Yields `stopped() -> number`: of the signal (SIGTERM, Ctrl-C) that asks this run to stop, or 0.
 
   It says so from the same step on, on every host, when any of them got one: call it once a step. Another
   Ctrl-C ends at once. The handlers of before are back afterwards.
   """
-  got = []  # what came to this host
+  got, all_stop = [], []  # what came to this host; what stops all
+  alone = jax.process_count() == 1
 
   def handle(number, _):
     if got and number == signal.SIGINT:
@@ -249,18 +255,22 @@ def signals():
     if not alone:
       signal.raise_signal(signal.SIGTERM)  # which jax listens for, and tells the other hosts
 
-  alone = jax.process_count() == 1
-  numbers = (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,)
-  before = {n: signal.signal(n, handle) for n in numbers}
-  all_stop = []
+  # They then agree on a call of `reached_sync_point` that none has made, by the numbers that it is given.
+  # Steps would not do: a signal that comes before the first call means call 1. And orbax, which gives its
+  # own numbers, must not find it.
+  state = distributed.global_state
+  manager, state.preemption_sync_manager = state.preemption_sync_manager, None
 
-  def stopped(step):
-    if not all_stop and (got if alone else multihost_utils.reached_preemption_sync_point(step)):
+  def stopped():
+    if not all_stop and (got if alone else manager.reached_sync_point(next(_CALLS))):
       all_stop.append(got[0] if got else signal.SIGTERM)
     return all_stop[0] if all_stop else 0
 
+  numbers = (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,)
+  before = {n: signal.signal(n, handle) for n in numbers}
   try:
     yield stopped
   finally:
+    state.preemption_sync_manager = manager
     for number, handler in before.items():
       signal.signal(number, handler)

@@ -12,6 +12,7 @@ from rich import progress
 from rich.table import Column
 from tensorboardX import SummaryWriter
 
+from zhlm import attention
 from zhlm.errors import InputError
 
 # Peak dense bfloat16 FLOP/s of one device, from the makers' data sheets; MFU is told where it is known.
@@ -141,6 +142,7 @@ class Log:
     self.peak = peak * mesh.size / flops if peak else None  # tokens/s at an MFU of one
     self.pending = None  # (step, numbers, info) of a step that may still be running on the device
     self.since, self.paused = (time.time(), start), 0.0
+    self.patience = config.guard.patience
     self.skipping = False  # whether the last update that was looked at was skipped
     if not self.mine:
       return
@@ -158,10 +160,13 @@ class Log:
     self.bar.start()
     self.task = self.bar.add_task(config.stage, total=config.steps, completed=start, text='compiling')
     sizes = ', '.join(f'{k} {count(x) / 1e6:.2f} M' for k, x in params.items())
-    axes = ' × '.join(f'{a} {n}' for a, n in mesh.shape.items())
+    axes = ' × '.join(f'{a} {n}' for a, n in mesh.shape.items() if n > 1) or 'of one'
+    of = f' of {limit:.3g} GiB' if (limit := memory().get('memory_limit')) else ''
+    m, T = config.model, config.batch.T
+    way = attention.choose(m.attention, *attention.here(), m.dtype, T, m.K)
     self.say(
-      f'{config.stage}: {sizes} parameters | {kind}, mesh {axes} | batch {config.batch.B} | '
-      f'steps {start} → {config.steps} | {workdir}'
+      f'{config.stage}: {sizes} parameters | {mesh.size} × {kind}{of}, mesh {axes} | attention {way}, '
+      f'{m.dtype} | batch {config.batch.B} × {T} | steps {start} → {config.steps} | {workdir}'
     )
     if start >= config.steps:
       self.say(f'{config.stage}: finished before, at step {start}')
@@ -190,7 +195,7 @@ class Log:
         f'loss is {loss:.4g} at step {step} (norm of the gradient {grad:.3g}, of the weights it would have '
         f'led to {param:.3g})'
       )
-      if row >= self.config.guard.patience:
+      if row >= self.patience:
         raise InputError(
           f'{what}: the last of {row} updates in a row that were not made (guard.patience); no checkpoint '
           f'of {self.workdir} holds this: lower optimizer.learning_rate or set optimizer.clip'

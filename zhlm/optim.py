@@ -127,7 +127,7 @@ def scale_by_width(factor):
   with D, so one ratio serves all matrices of a layer, the router and LoRA's first factor. `embed` (a row is
   picked, not summed), norms, biases and LoRA's second factor (it sums over R) keep their rate, and so does
   the language model's head, whose logits the model multiplies by the same factor; a scalar head has no
-  such multiplier, so its rate takes the factor.
+  such multiplier, so its rate takes the factor. Lion's signs are of the size of Adam's updates.
   """
 
   def sums_over_width(name):

@@ -113,7 +113,7 @@ def train(config, workdir, profile=(0, 0)):
         state, numbers = step_fn(state, batch)
       # Looks at the step before: this one is still running.
       log.step(step, numbers, info, batch['tokens'].size)
-      last, stop = step == config.steps, stopped(step)
+      last, stop = step == config.steps, stopped()
       validates = config.eval_every and (step % config.eval_every == 0 or last)
       saves = step % config.save_every == 0 or last or stop
       if validates or saves:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from zhlm.errors import InputError
 
-PIECE = 32 * 2**20  # bytes of a tensor, in its own type, that are in memory at once
+PIECE = 8 * 2**20  # bytes of a tensor, in its own type, that are in memory at once
 _FLOATS = ('BF16', 'F16', 'F32', 'F64')
 _UNUSED = re.compile(r'.*rotary_emb\.inv_freq')  # buffers that old versions of transformers saved
 
@@ -152,22 +152,19 @@ def read_json(path):
   return value
 
 
+def place(folder, entry, sizes, sharding):
+  """One of our arrays, global, float32: part by part, so that the host holds one of these beside those
+  that are placed; each process reads only what its devices hold, and copies once."""
+  shape, parts = tuple(sizes[letter] for letter in entry.ours), {}
+  for device, index in sharding.addressable_devices_indices_map(shape).items():
+    parts.setdefault(str(index), (index, []))[1].append(device)
+  placed = []
+  for index, devices in parts.values():
+    part = folder.shard(entry, sizes, index)
+    placed += jax.block_until_ready([jax.device_put(part, device) for device in devices])
+  return jax.make_array_from_single_device_arrays(shape, sharding, placed)
+
+
 def arrays(folder, entries, sizes, shardings):
-  """Places the arrays of `entries` ({path: names.Entry}): {path: global array, float32}.
-
-  shardings: {path: NamedSharding}; each process reads only what its devices hold.
-  """
-
-  def place(entry, sharding):
-    parts = {}  # devices that hold the same part share what was read
-
-    def part(index):
-      key = str(index)
-      if key not in parts:
-        parts[key] = folder.shard(entry, sizes, index)
-      return parts[key]
-
-    shape = tuple(sizes[letter] for letter in entry.ours)
-    return jax.make_array_from_callback(shape, sharding, part).block_until_ready()
-
-  return {path: place(entry, shardings[path]) for path, entry in entries.items()}
+  """{path: array} of `entries`, {path: names.Entry}. shardings: {path: NamedSharding}."""
+  return {path: place(folder, entry, sizes, shardings[path]) for path, entry in entries.items()}

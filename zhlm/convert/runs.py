@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from zhlm import checkpoint, disk, lora
+from zhlm import checkpoint, disk
 from zhlm.convert import fields, names, read, write
 from zhlm.data import chat, tokenizer
 from zhlm.errors import InputError
@@ -70,16 +70,16 @@ def import_folder(source, target, config, say=print):
 
 def load(folder, config):
   """The network in a read.Folder, on the current mesh. config.model: what fields.read says of it."""
-  scalar = fields.is_scalar(folder.config)
-  entries = names.present(config.model, fields.family(folder.config)[1].table, scalar)
+  hf = folder.config
+  scalar = fields.is_scalar(hf)
+  entries = names.present(config.model, fields.family(hf)[1].table, scalar)
   sizes = names.sizes(config.model)
   folder.check(entries, sizes, config.model.tied or scalar)
   shapes = checkpoint.transformer_shapes(config, 'scalar' if scalar else 'lm')
   shardings = write.leaves(checkpoint.shardings(shapes))
   leaves = read.arrays(folder, entries, sizes, shardings)
   if scalar:
-    about = folder.config  # of the Hugging Face folder: other writers know no such field
-    bias = np.array([about.get('zhlm_score_bias', 0.0)], np.float32)
+    bias = np.array([hf.get('zhlm_score_bias', 0.0)], np.float32)
     leaves['score_bias'] = jax.make_array_from_callback((1,), shardings['score_bias'], lambda i: bias[i])
   return jax.tree.map_with_path(
     lambda path, _: leaves['/'.join(key.key for key in path)], checkpoint.unbox(shapes)
@@ -145,11 +145,10 @@ def write_folder(folder, params, model, T, dtype, limit, ids):
 
 
 def open_merged(source, network=''):
-  """(a network's params without adapters, the fields of its model without them, the run's config)."""
+  """(a network's params, adapters merged, the fields of its model then, the run's config)."""
   config, there = checkpoint.read_config(source), checkpoint.networks(source)
-  params = checkpoint.load(source, network or ('policy' if 'policy' in there else there[0]))
-  with jax.default_matmul_precision('highest'):
-    params = lora.merge(params, config.model)
+  with jax.default_matmul_precision('highest'):  # of A·B, which is added to float32 weights
+    params = checkpoint.load(source, network or ('policy' if 'policy' in there else there[0]))
   return params, {**config.model, 'lora_rank': 0}, config
 
 

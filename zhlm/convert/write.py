@@ -7,6 +7,7 @@ which the written architectures do not have, become part of the weights beside t
 import math
 from pathlib import Path
 
+import jax
 import numpy as np
 from ml_dtypes import bfloat16
 from safetensors.numpy import save_file
@@ -28,7 +29,9 @@ def fold(model):
     factors[path] = model['residual_scale']
   factors['embed'] = model['embed_scale']
   factors['head'] = model['logit_scale'] * (model['mup_D'] / model['D'] if model['mup_D'] else 1.0)
-  sharper = model['attention_scale'] * math.sqrt(model['K']) if model['attention_scale'] else 1.0
+  scale = model['attention_scale'] or (8 / model['K'] if model['mup_D'] else model['K'] ** -0.5)
+  sharper = scale * math.sqrt(model['K'])
+  sharper = 1.0 if math.isclose(sharper, 1.0) else sharper  # weights that need no factor stay bit for bit
   for path in ('layers/norm_q/w',) if model['qk_norm'] else ('layers/q/w', 'layers/q/b'):
     factors[path] = sharper
   head = 'embed' if model['tied'] else 'head'
@@ -75,6 +78,11 @@ def files(pieces, dtype, limit):
   return groups
 
 
+def _on_host(x):
+  """The whole of an array. A JAX array keeps what numpy once got of it: so this asks a copy, which goes."""
+  return np.asarray(jax.device_put(x, x.sharding, may_alias=False)) if isinstance(x, jax.Array) else x
+
+
 def tensors(folder, pieces, leaves, dtype, limit):
   """Writes `pieces` into `folder` as model.safetensors, or as several files and their index.
 
@@ -86,7 +94,7 @@ def tensors(folder, pieces, leaves, dtype, limit):
     held = {}
     for piece in group:
       if piece.path != path:  # pieces of one array follow each other
-        path, array = piece.path, np.asarray(leaves[piece.path])
+        path, array = piece.path, _on_host(leaves[piece.path])
       with np.errstate(over='ignore'):  # told below
         held[piece.name] = np.ascontiguousarray(piece.of(array).astype(DTYPES[dtype]))
       if dtype == 'float16' and not np.isfinite(held[piece.name]).all():
