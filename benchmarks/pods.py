@@ -23,7 +23,7 @@ PRETRAIN, PPO = 'configs/pretrain.py', 'configs/ppo.py'
 PLANS = {
   '7b': (f'{PRETRAIN}:size=7b,mesh=v5p_256', '--topology=v5p-256'),
   '30b-a3b': (f'{PRETRAIN}:size=30b-a3b,mesh=v5p_256_experts', '--topology=v5p-256'),
-  '1.7b': (f'{PRETRAIN}:size=1.7b,mesh=v5e_16', '--config.batch.microbatches=8 --topology=v5e-16'),
+  '1.7b': (f'{PRETRAIN}:size=1.7b,mesh=v5e_16', '--config.batch.microbatches=16 --topology=v5e-16'),
   '0.6b': (f'{PRETRAIN}:size=0.6b,mesh=fsdp', '--config.batch.microbatches=4 --topology=v6e-8'),
   'slices': (
     f'{PRETRAIN}:size=1.7b,mesh=v5e_16',
