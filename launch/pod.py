@@ -86,8 +86,10 @@ def tpu_vm(job, zone, project=''):
     return shlex.join([*tpus, 'tpu-vm', 'ssh', node, *where, f'--worker={worker}', f'--command={command}'])
 
   def everywhere(command):  # a slice's hosts wait for those of the others: all at once
-    wait = ' & for p in $(jobs -p); do wait $p || exit 1; done' if len(nodes) > 1 else ''
-    return ' & '.join(ssh(node, command) for node in nodes) + wait
+    if len(nodes) == 1:
+      return ssh(nodes[0], command)
+    each = ' '.join(f'{ssh(node, command)} & pids+=($!);' for node in nodes)
+    return f'pids=(); {each} for p in ${{pids[@]}}; do wait $p || exit 1; done'
 
   code = [
     'rm -rf zhlm && mkdir zhlm && tar -xzf zhlm.tar.gz -C zhlm && cd zhlm',
