@@ -2,14 +2,16 @@
 # make test   all tests (needs only the packages in requirements*.txt)
 # make extras  what some tests are skipped without: torch and transformers, and the TPU compiler (2 GB)
 # make bench SOURCE=folder [SOURCES=about.toml]   the data path's speeds, into benchmarks/data.md (10 minutes)
+# make pods   plans for TPU pods, compiled ahead of time, into docs/pods.md (needs make extras; half an hour)
 # make soak SOURCE=folder [SOURCES=about.toml]    a preparation killed twenty times, compared to a calm one
+# make kills  200 random disturbances of training runs, compared to calm ones, into docs/kills.md (half an hour)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 SOURCE ?= runs/demo/data/documents.train.jsonl
 
-.PHONY: demo test extras lint bench soak venv clean
+.PHONY: demo test extras lint bench pods soak kills venv clean
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh launch/everything.sh
@@ -25,6 +27,12 @@ bench: venv $(VENV)/.tested $(VENV)/datatrove/.installed
 
 soak: venv
 	$(BIN)/python -m benchmarks.soak --source=$(SOURCE) --sources=$(SOURCES)
+
+pods: venv $(VENV)/libtpu/.installed
+	$(BIN)/python -m benchmarks.pods
+
+kills: venv
+	$(BIN)/python -m benchmarks.kills --runs=200 --seed=0 --to=docs/kills.md
 
 venv: $(VENV)/.installed
 

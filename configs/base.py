@@ -6,36 +6,15 @@ Sizes and meshes, by name, stand in configs/sizes.py; the letters that name axes
 Imports neither jax nor zhlm.
 """
 
-import difflib
-
 from ml_collections import ConfigDict
 
-from configs.sizes import MESHES, SIZES
-
-
-def choose(kind, name, choices):
-  """choices[name]; raises ValueError that lists the choices, the nearest first."""
-  if name not in choices:
-    near = difflib.get_close_matches(name, choices, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise ValueError(f'unknown {kind} {name!r}.{hint} Choose from: {", ".join(choices)}')
-  return choices[name]
-
-
-def parse(arg, **defaults):
-  """'size=demo,mesh=one' -> dict over `defaults`; raises ValueError for a key that is not there."""
-  options = dict(defaults)
-  for part in filter(None, (arg or '').split(',')):
-    key, _, value = part.partition('=')
-    choose('config option', key, options)
-    options[key] = value
-  return options
+from configs.sizes import MESHES, SIZES, choose, parse, shape_of  # noqa: F401 (stages parse by it)
 
 
 def get_config(size='demo', mesh='one'):
   """The defaults of all stages at one size and mesh. A stage changes some and locks it: from then on a
   misspelt field fails instead of being ignored."""
-  shape = dict(choose('size', size, SIZES))
+  shape = shape_of(size)
   axes = choose('mesh', mesh, MESHES)
   c = ConfigDict()
   c.stage = ''  # a module of zhlm/stages, or any importable module by its dotted name
@@ -69,10 +48,7 @@ def get_config(size='demo', mesh='one'):
   c.model.rope_scaling = ''  # to contexts longer than rope_T: 'linear', 'ntk', 'llama3', 'yarn'
   c.model.rope_factor = 1.0  # by which the context grows; ntk: alpha
   c.model.rope_T = 0  # tokens, the context before scaling (llama3, yarn)
-  c.model.rope_low, c.model.rope_high = (
-    1.0,
-    4.0,
-  )  # llama3: turns in rope_T: all scaled … none
+  c.model.rope_low, c.model.rope_high = 1.0, 4.0  # llama3: turns in rope_T: all scaled … none
   c.model.rope_slow, c.model.rope_fast = 1.0, 32.0  # yarn: the same, beta_slow and beta_fast
   c.model.rope_attention = 0.0  # yarn: factor on queries and keys; 0 is 0.1·ln(rope_factor) + 1
   c.model.norm_eps = 1e-6
@@ -82,7 +58,7 @@ def get_config(size='demo', mesh='one'):
   c.model.window = 0  # tokens that a token sees, itself included; 0 is all before it
   c.model.tied = True  # one matrix embeds and predicts: right for small models
   c.model.embed_scale, c.model.residual_scale, c.model.logit_scale = 1.0, 1.0, 1.0  # MiniCPM's multipliers
-  c.model.attention_scale = 0.0  # of the products of queries and keys; 0 is K^-½
+  c.model.attention_scale = 0.0  # of the products of queries and keys; 0 is K^-½, with muP 8/K
   c.model.mup_D = 0  # muP: the width D at which learning rates were tuned; 0 is off
   c.model.E = 0  # experts in place of one feed-forward network; 0 is none
   c.model.top = 8  # experts that a token goes to
@@ -120,15 +96,17 @@ def get_config(size='demo', mesh='one'):
   c.ppo.no_end_penalty = 1.0  # deviations of score off for an answer without an end
 
   c.optimizer = ConfigDict()
-  c.optimizer.name = 'adamw'  # or 'muon': matrices by Muon, the rest by Adam
+  # 'adamw'; 'muon': matrices by Muon, the rest by Adam; 'adafactor': next to no state; 'lion': half of
+  # Adam's, wants a rate 3-10 times lower and b2=0.98; 'schedule_free': wants decay='constant'
+  c.optimizer.name = 'adamw'
   c.optimizer.learning_rate = 3e-4  # peak
   c.optimizer.warmup_steps = 20
   c.optimizer.decay = 'linear'  # or 'cosine', 'constant'
   c.optimizer.final_fraction = 0.0  # of the peak, at the last step
-  c.optimizer.weight_decay = 0.0  # on matrices only
-  c.optimizer.b1 = 0.9
-  c.optimizer.b2 = 0.95  # InstructGPT's; 0.999 forgets too slowly for short runs
-  c.optimizer.eps = 1e-8
+  c.optimizer.weight_decay = 0.0  # on matrices only, times the rate; muP does not change it
+  c.optimizer.b1 = 0.9  # adafactor has none; schedule_free: how near the average the gradient is taken
+  c.optimizer.b2 = 0.95  # InstructGPT's; 0.999 forgets too slowly for short runs; adafactor has none
+  c.optimizer.eps = 1e-8  # of the denominators of adamw, of schedule_free, and of what muon leaves to Adam
   c.optimizer.clip = 1.0  # global norm of the gradient; 0 is no clipping
   c.optimizer.ema = 0.0  # decay of an average of the weights, which is validated and opened; 0 is none
   return c

@@ -5,6 +5,10 @@ heads, K head size, V vocabulary, T tokens in a row. What a size does not say is
 README.md has the numbers of parameters, which a test counts. Imports neither jax nor zhlm.
 """
 
+import difflib
+import json
+import os
+
 _LARGE = dict(tied=False, rope_theta=1e6)
 SIZES = {
   'tiny': dict(D=32, F=64, N=2, H=8, G=8, K=4, V=352, T=64),  # tests: heads divide any 8-device mesh
@@ -32,3 +36,38 @@ MESHES = {
   'v5p_256': dict(data=4, fsdp=32),  # beyond fsdp=32 slices of D are too thin for XLA to gather
   'v5p_256_experts': dict(data=2, fsdp=8, expert=8),  # 16 of 128 experts a device
 }
+
+
+def choose(kind, name, choices):
+  """choices[name]; raises ValueError that lists the choices, the nearest first."""
+  if name not in choices:
+    near = difflib.get_close_matches(name, choices, 1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    raise ValueError(f'unknown {kind} {name!r}.{hint} Choose from: {", ".join(choices)}')
+  return choices[name]
+
+
+def parse(arg, **defaults):
+  """'size=demo,mesh=one' -> dict over `defaults`; raises ValueError for a key that is not there."""
+  options = dict(defaults)
+  for part in filter(None, (arg or '').split(',')):
+    key, _, value = part.partition('=')
+    choose('config option', key, options)
+    options[key] = value
+  return options
+
+
+def shape_of(size):
+  """The fields of the model, and T, of a size: a name of SIZES, or the folder of a run, to go on with its
+  model (`size=runs/qwen3`, say, which launch.convert wrote)."""
+  about = os.path.join(size, 'config.json')
+  if size in SIZES or not os.path.isfile(about):
+    return dict(choose('size', size, SIZES))
+  with open(about, encoding='utf-8') as file:
+    found = json.load(file)
+  if 'config' not in found:
+    raise ValueError(
+      f'size={size}: this is not the folder of a run; python -m launch.convert makes one of it'
+    )
+  model, T = found['config']['model'], found['config']['batch']['T']
+  return {**model, 'lora_on': tuple(model['lora_on']), 'T': T}

@@ -1,5 +1,6 @@
 """Programs: flags in, library calls, one-line errors out. Read in order: prepare, train, evaluate,
-generate, sweep, report; beside prepare stand crawl, classify, export; `everything.sh` runs the story."""
+generate, sweep, report; beside prepare stand crawl, classify, export; before train on a pod, compile;
+`everything.sh` runs the story."""
 
 import contextlib
 import ctypes

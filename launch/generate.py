@@ -39,14 +39,14 @@ def turns():
 def main(_):
   import jax  # after the flags: --help needs no jax
 
-  from zhlm import evals, generate, model, sharding
+  from zhlm import devices, evals, generate, model
   from zhlm.data import chat, tokenizer
   from zhlm.errors import InputError
 
   opened = evals.open_run(_WORKDIR.value)
   config, words = opened.config, opened.tokenizer
   base = config.stage == 'pretrain'
-  with jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1])):
+  with jax.set_mesh(devices.make_mesh({}, jax.devices()[:1])):
     net, params = model.make(config), opened.load('policy')
     how = dict(temperature=_TEMPERATURE.value, top_k=_TOP_K.value, top_p=_TOP_P.value, S=config.batch.T)
     stop = chat.end_of_text(words) if base else chat.end_of_turn(words)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from benchmarks import data, datatrove_chain, material, speed, whole
+from benchmarks import data, datatrove_chain, gpu, material, speed, whole
 from zhlm.clean import document
 from zhlm.collect import pages, sources
 from zhlm.errors import InputError
@@ -128,5 +128,59 @@ def test_both_sides_count_the_same_stop_words():
 
 
 def test_the_flags_say_what_they_are():
-  for flag in flags.FLAGS.flags_by_module_dict()['benchmarks.data']:
-    assert len(flag.help) > 20 and flag.help[0].isupper(), flag.name
+  for module in ('benchmarks.data', 'benchmarks.gpu'):
+    for flag in flags.FLAGS.flags_by_module_dict()[module]:
+      assert len(flag.help) > 20 and flag.help[0].isupper(), flag.name
+
+
+def test_the_gpu_benchmark_trains_the_real_update():
+  c = gpu.pretraining('tiny', 4, 2, 'auto')
+  c.optimizer.name, c.optimizer.warmup_steps = 'adamw', 1
+  numbers = gpu.speed(c, packed=False, updates=3)
+  assert numbers['last'] < numbers['first'] and numbers['tokens_per_second'] > 0
+  assert numbers['mfu'] is None is numbers['memory']  # a CPU's peak and memory are not known
+  cells = gpu.cells('speed', 'tiny', 'xla', False, numbers)
+  assert len(cells) == len(gpu._HEADS['speed']) and cells[4:6] == ['—', '—']
+
+
+def test_its_packed_rows_hold_several_documents_and_the_others_need_no_segments():
+  c = gpu.pretraining('tiny', 4, 2, 'auto')
+  packed, whole = gpu.batch_of(c, True), gpu.batch_of(c, False)
+  assert (packed['segments'].max(1) > 2).all() and (packed['segments'] > 0).all()
+  assert whole['segments'] is None and (whole['positions'][:, -1] == c.batch.T - 1).all()
+  assert packed['tokens'].shape == whole['tokens'].shape == (4, 64) and packed['weights'].all()
+
+
+def test_its_parity_sees_what_attention_does(monkeypatch):
+  """Where an attention forgets the segments."""
+  from zhlm import attention
+
+  c = gpu.pretraining('tiny', 4, 2, 'auto')
+  attend = attention.attend
+
+  def forgetful(*x, segments_BT, implementation, **how):
+    segments = None if implementation == 'blockwise' else segments_BT
+    return attend(*x, segments_BT=segments, implementation=implementation, **how)
+
+  monkeypatch.setattr('zhlm.model.attend', forgetful)
+  found = gpu.parity(c, 'blockwise', True)
+  largest = found.pop('logits')[0]
+  assert found['logit'][0] > 0.01 * largest and found['gradient'][0] > 0.01
+  assert {exact for _, exact in found.values()} == {0}  # xla's own, which is in float32 here
+
+
+def test_what_was_not_run_or_did_not_fit_says_so():
+  rows = [
+    gpu.cells('speed', '1.7b', 'xla', True, {'failed': 'does not fit'}),
+    ['0.6b', 'cudnn', '—', gpu._NOT_RUN],
+  ]
+  lines = gpu.table('speed', rows).splitlines()
+  assert {line.count('|') for line in lines} == {len(gpu._HEADS['speed']) + 1}
+  assert '| does not fit | — |' in lines[2] and '| 没有测 not run: no GPU | — |' in lines[3]
+
+
+def test_the_committed_gpu_table_is_of_the_program():
+  text = (ROOT / 'gpu.md').read_text('utf-8')
+  for head in gpu._HEADS.values():
+    assert f'| {" | ".join(head)} |' in text
+  assert all(f'| {size} | cudnn |' in text for size in gpu._SIZES.default)

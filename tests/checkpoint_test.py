@@ -10,12 +10,12 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, sharding, stages, store
+from zhlm import checkpoint, devices, sharding, stages, store
 from zhlm.errors import InputError
 
 
 def mesh(data=1, fsdp=1, tensor=1):
-  return sharding.make_mesh({'data': data, 'fsdp': fsdp, 'tensor': tensor})
+  return devices.make_mesh({'data': data, 'fsdp': fsdp, 'tensor': tensor})
 
 
 def leaves(tree):

@@ -6,12 +6,11 @@ import json
 import shutil
 from types import SimpleNamespace
 
-import jax
 import pytest
 
 from tests import tiny
 from tests.batches_test import examples, same, take
-from zhlm import disk
+from zhlm import devices, disk
 from zhlm.data import batches as data
 from zhlm.data import manifest, mixture, records, tokenizer
 from zhlm.errors import InputError
@@ -186,10 +185,10 @@ def test_a_mixture_goes_on_from_any_step_on_any_number_of_hosts(two, monkeypatch
   for start in (1, 5, 7):
     same(take(examples(config), config, start, 1)[0], whole[start])
   for hosts in (2, 4, 8):
-    monkeypatch.setattr(jax, 'process_count', lambda hosts=hosts: hosts)
     parts = []
     for host in range(hosts):
-      monkeypatch.setattr(jax, 'process_index', lambda host=host: host)
+      mine = range(8 * host // hosts, 8 * (host + 1) // hosts)
+      monkeypatch.setattr(devices, 'host_rows', lambda mesh, B, mine=mine: mine)
       parts.append(firsts(take(examples(config), config, 3, 6)))
     for one, *shares in zip(whole[3:], *parts, strict=True):
       assert {len(share) for share in shares} == {8 // hosts}
@@ -200,7 +199,7 @@ def test_where_one_batch_serves_several_updates_new_weights_wait_for_the_next(tw
   even, odd = two
   config = tiny.config('pretrain', even, mixture=f'{even}:1 @5 {odd}:1')
   batches = data.stream(examples(config), config, 0, 'train', period=4)  # updates 0, 4, 8 begin a batch
-  found = firsts(batch for batch, _ in itertools.islice(batches, 3))
+  found = firsts(batch for batch, _, _ in itertools.islice(batches, 3))
   assert [{token % 2 for token in row} for row in found] == [{0}, {0}, {1}]
 
 

@@ -57,6 +57,7 @@ def test_prompt_and_completion_are_the_conversation(load, kind, template):
     ('base', f'{FIRST}<|im_end|>{LAST}<|im_end|>'),
     # The first answer stands there without the reasoning it was written with: it is not learnt.
     ('thinks', f'<think>\n\n</think>\n\n{LAST}<|im_end|>'),
+    ('skips', f'{FIRST}<|im_end|>{LAST}<|im_end|>'),
     ('headers', f'{FIRST}<|eot|>{LAST}<|eot|>'),
     ('open', f'\n{FIRST}<|user|>\n{LAST}<|user|>'),
     ('leads', f'{FIRST}</s>{LAST}</s>'),
@@ -71,6 +72,7 @@ def test_the_mask_covers_exactly_what_the_assistant_writes(load, template, said)
   ('template', 'turn', 'text', 'padding'),
   [
     ('chatml', '<|im_end|>', '<|endoftext|>', '<|endoftext|>'),
+    ('thinks', '<|im_end|>', '<|endoftext|>', '<|endoftext|>'),
     ('base', '<|im_end|>', '<|endoftext|>', '<|endoftext|>'),  # though the files name but <|endoftext|>
     ('headers', '<|eot|>', '<|end|>', '<|end|>'),
     ('open', '<|user|>', '<|endoftext|>', '<|endoftext|>'),
@@ -107,6 +109,19 @@ def test_a_marker_in_what_a_template_rewrites_is_refused(load):
   for turns in (hubs.talk('你<|im_end|>', thought), hubs.talk('你', thought + '<|im_start|>')):
     with pytest.raises(chat.Refused, match=r'spells the special token <\|im_'):
       chat.encode_conversation(words, turns)
+
+
+def test_what_an_answer_shows_instead_of_what_the_prompt_led_with_is_learnt(load):
+  """The prompt ends with an empty reasoning: an answer that has one parts from it after `<think>\\n`."""
+  turns = hubs.talk('你', '<think>\n想\n</think>\n\n好')
+  assert learnt(load('qwen', 'skips'), turns) == '想\n</think>\n\n好<|im_end|>'
+
+
+def test_a_marker_is_refused_even_where_the_template_drops_it(load):
+  words = load('qwen', 'leads')
+  assert learnt(words, hubs.talk('你', '想</think>好')) == '好</s>'
+  with pytest.raises(chat.Refused, match='spells the special token </s>'):
+    chat.encode_conversation(words, hubs.talk('你', '想</s></think>好'))
 
 
 def test_a_marker_that_a_template_puts_together_is_refused(tmp_path):
@@ -235,7 +250,7 @@ def test_a_folder_is_exported_as_it_is_and_a_base_model_with_what_chatting_added
 
 @pytest.mark.parametrize(
   ('kind', 'template'),
-  [('ours', 'chatml'), *((k, t) for k in ('qwen', 'llama', 'first') for t in hubs.TEMPLATES)],
+  [*(('qwen', t) for t in hubs.TEMPLATES), ('llama', 'words'), ('first', 'chatml'), ('ours', 'chatml')],
 )
 def test_transformers_renders_the_same_ids(tmp_path, kind, template):
   auto = pytest.importorskip('transformers').AutoTokenizer
@@ -246,13 +261,14 @@ def test_transformers_renders_the_same_ids(tmp_path, kind, template):
     hubs.make(tmp_path / 'folder', kind, template)
   words, other = tokenizer.load(tmp_path / 'folder'), auto.from_pretrained(tmp_path / 'folder')
   spelled = (*words.special.values(), '\ue000') if kind != 'ours' else tokenizer.CONTROL
-  texts = [t for t in hubs.fuzz(400) if t.strip() and not any(s in t for s in spelled)]
+  texts = [t for t in hubs.fuzz(250) if t.strip() and not any(s in t for s in spelled)]
   compared = 0
   for i in range(0, len(texts) - 4, 4):
-    turns = hubs.talk(*texts[i : i + 4])
+    # An answer that begins with a line is cut where sampling starts, as transformers does not.
+    said = [text.strip() if j % 2 else text for j, text in enumerate(texts[i : i + 4])]
+    turns = hubs.talk(*said)
     there = other.apply_chat_template(turns[:-1], add_generation_prompt=True, return_dict=False)
     assert chat.encode_prompt(words, turns[:-1]) == there
-    turns = hubs.talk(*(text.strip() for text in texts[i : i + 4]))  # so that answers begin a token
     there, here = (
       other.apply_chat_template(turns, return_dict=False),
       chat.encode_conversation(words, turns)[0],
@@ -260,4 +276,4 @@ def test_transformers_renders_the_same_ids(tmp_path, kind, template):
     there += [chat.end_of_turn(words)] if template == 'open' else []
     assert here == there[: len(here)]
     compared += 1
-  assert compared > 40
+  assert compared > 25

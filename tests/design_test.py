@@ -19,10 +19,11 @@ ROOT = Path(__file__).parent.parent
 # Who may import whom: each only what stands in a later line.
 ORDER = [
   ['launch', 'experiments'],
-  ['zhlm.report'],
+  ['zhlm.report', 'zhlm.plan'],
   ['zhlm.evals'],
   ['zhlm.train'],
-  ['zhlm.stages'],
+  ['zhlm.validation'],
+  ['zhlm.stages', 'zhlm.convert'],
   ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
   ['zhlm.demo'],
   ['zhlm.collect', 'zhlm.clean'],
@@ -32,7 +33,7 @@ ORDER = [
   ['zhlm.moe', 'zhlm.lora', 'zhlm.store'],
   ['zhlm.layers'],
   ['zhlm.attention', 'zhlm.rope', 'zhlm.losses'],
-  ['zhlm.fingerprint', 'zhlm.guard'],
+  ['zhlm.fingerprint', 'zhlm.guard', 'zhlm.devices', 'zhlm.layout'],
   ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts'],
   ['zhlm.errors'],
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, disk, evals, rollout, sharding
+from zhlm import checkpoint, devices, disk, evals, rollout
 from zhlm.data import batches as data
 from zhlm.data import chat
 from zhlm.errors import InputError
@@ -19,7 +19,7 @@ from zhlm.evals import answers, bits, loss, preference
 
 @pytest.fixture
 def one():
-  with jax.set_mesh(sharding.make_mesh({'data': 1, 'fsdp': 1, 'tensor': 1})):
+  with jax.set_mesh(devices.make_mesh({'data': 1, 'fsdp': 1, 'tensor': 1})):
     yield
 
 

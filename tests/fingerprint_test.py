@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zhlm import fingerprint, sharding
+from zhlm import devices, fingerprint, sharding
 from zhlm.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def test_it_is_the_sum_of_bits_times_odd_numbers(x):
 @pytest.mark.parametrize('sizes', [dict(fsdp=8), dict(data=2, fsdp=2, tensor=2), dict(tensor=8)])
 def test_every_mesh_finds_the_same(sizes):
   x = jnp.asarray(RNG.normal(size=(2, 16, 8)), jnp.float32)
-  mesh = sharding.make_mesh(dict.fromkeys(sharding.MESH_AXES, 1) | sizes)
+  mesh = devices.make_mesh(dict.fromkeys(sharding.MESH_AXES, 1) | sizes)
   with jax.set_mesh(mesh):
     cut = jax.device_put(x, sharding.sharding(mesh, 'NDF', x.shape))
     assert len({str(s.index) for s in cut.addressable_shards}) > 1

@@ -32,7 +32,7 @@ BASE, TOY, RUNS = json.loads({plan!r})
 
 
 def rows_are_where_they_belong():
-  from zhlm import sharding
+  from zhlm import devices, sharding
 
   full = np.arange(48).reshape(16, 3)
   # In the order of hosts, and mixed as on a torus: each host holds some shards, or all.
@@ -40,12 +40,12 @@ def rows_are_where_they_belong():
     for shape in ((2, 2, 1, 1, 2), (1, 8, 1, 1, 1), (1, 1, 1, 1, 8), (2, 1, 4, 1, 1)):
       grid = np.array(jax.devices())[order].reshape(shape)
       mesh = Mesh(grid, sharding.MESH_AXES, axis_types=(AxisType.Auto,) * 5)
-      here = sharding.host_rows(mesh, 16)
-      x = sharding.put_batch(mesh, {{'x': full[here]}})['x']
+      here = devices.host_rows(mesh, 16)
+      x = devices.put_batch(mesh, {{'x': full[here]}})['x']
       assert x.shape == full.shape
       for shard in x.addressable_shards:
         np.testing.assert_array_equal(np.asarray(shard.data), full[shard.index])
-  return len(sharding.host_rows(Mesh(grid, sharding.MESH_AXES), 16))
+  return len(devices.host_rows(Mesh(grid, sharding.MESH_AXES), 16))
 
 
 def main(_):

@@ -15,7 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 TEXTS = [
   '今天天气很好，我们去公园散步。',
   'The cat sat on 12345 mats.\n\n',
-  'user\nassistant\nsystem\n你好！',
+  'user\n\n\n\nassistant\nsystem\n你好！',
 ] * 9
 # As GPT-2 and its successors cut text, with single digits.
 CUT = r'[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
@@ -44,6 +44,22 @@ TEMPLATES = {
 {{- '<|im_start|>' + m.role + '\\n' + content + '<|im_end|>\\n' -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}""",
+  # Every answer shows its reasoning, and a prompt asks for an answer without.
+  'skips': """{%- for m in messages -%}
+{%- set content = m.content -%}
+{%- if m.role == 'assistant' -%}
+{%- set thought = '' -%}
+{%- if '</think>' in content -%}
+{%- set thought = content.split('</think>')[0].split('<think>')[-1].strip('\\n') -%}
+{%- set content = content.split('</think>')[-1].lstrip('\\n') -%}
+{%- endif -%}
+{%- set content = '<think>\\n' + thought + '\\n</think>\\n\\n' + content -%}
+{%- endif -%}
+{{- '<|im_start|>' + m.role + '\\n' + content + '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n<think>\\n\\n</think>\\n\\n' -}}
+{%- endif -%}""",
   # Contents are stripped, a text begins with a token, headers stand between two tokens.
   'headers': """{{- bos_token -}}
 {%- for m in messages -%}
@@ -104,7 +120,8 @@ MARKS = {
   'words': (('<s>', '</s>'), (), {'bos': '<s>', 'eos': '</s>'}, ['</s>']),
   '': (('<|endoftext|>',), (), {'eos': '<|endoftext|>'}, ['<|endoftext|>']),
 }
-MARKS['thinks'] = MARKS['chatml']
+MARKS['skips'] = MARKS['chatml']
+MARKS['thinks'] = (*MARKS['chatml'][:3], ['<|im_end|>'])
 MARKS['base'] = (CHATML, (), {'eos': '<|endoftext|>', 'pad': '<|endoftext|>'}, ['<|endoftext|>'])
 
 

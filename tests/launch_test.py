@@ -4,9 +4,7 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 
 import launch
+from benchmarks import disturb
 from tests import tiny
 from zhlm import checkpoint, disk, train
 
@@ -32,18 +31,22 @@ def overrides(name, /, *args, **fields):
   return [f'--config=configs/{name}.py:size=tiny', *changed]
 
 
-def start(program, *args, **env):
-  """Starts `python -m launch.PROGRAM` on one device."""
-  settings = {
+def settings():
+  """The environment of a program on one device."""
+  return {
     'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('device_count=8', 'device_count=1'),
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
   }
+
+
+def start(program, *args, **env):
+  """Starts `python -m launch.PROGRAM` on one device."""
   return subprocess.Popen(
     [sys.executable, '-m', f'launch.{program}', *map(str, args)],
     cwd=ROOT,
-    env={**os.environ, **settings, **env},
+    env={**os.environ, **settings(), **env},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -56,89 +59,47 @@ def one_line(stderr):
   return stderr.removeprefix('error: ').strip()
 
 
-def whole(folder):
-  """The steps of the finished checkpoints, in order."""
-  return sorted(int(p.name) for p in folder.glob('checkpoints/*') if p.name.isdigit())
-
-
-def bytes_of(folder, step):
-  """{name: bytes} of all arrays of a checkpoint: weights and optimizer."""
-  with checkpoint._open(folder) as checkpoints:
-    names = set(checkpoints.checkpointables_metadata(step).metadata) - {'meta'}
-    tree = checkpoints.load_checkpointables(step, dict.fromkeys(names))
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {jax.tree_util.keystr(path): np.asarray(x).tobytes() for path, x in leaves}
-
-
 # -- Any end of a run -------------------------------------------------------------------------------------
-
-
-def wait(process, ready):
-  """Until `ready()`, which must come before the process ends."""
-  while not ready():
-    assert process.poll() is None, process.communicate()
-    time.sleep(0.002)
-
-
-def reached(folder, step):
-  path = folder / 'metrics.jsonl'
-  return path.exists() and path.read_text().count('\n') >= step
-
-
-def saving(folder):
-  return any(folder.glob('checkpoints/*.orbax-checkpoint-tmp*'))
-
-
-def end(how, process, folder, step, delay):
-  """Ends a run `how`, at `step` or soon after. Returns (exit status, stderr)."""
-  wait(process, lambda: reached(folder, step))
-  time.sleep(delay)
-  if how == 'killed in a save':
-    wait(process, lambda: saving(folder))
-  if how == 'full disk':  # no file grows beyond 20 kB, from the next write on
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
-  else:
-    signals = {'SIGTERM': signal.SIGTERM, 'Ctrl-C': signal.SIGINT}
-    process.send_signal(signals.get(how, signal.SIGKILL))
-  return process.communicate()[1], process.returncode
 
 
 STEPS, PERIOD = 60, 6  # updates, and those between checkpoints
 ENDS = {
-  'pretrain': ['killed in a save', 'full disk', 'SIGTERM', 'killed', 'Ctrl-C'],
-  'ppo': ['killed in a save', 'SIGTERM', 'killed'],
+  'pretrain': ['SIGKILL in a save', 'a full disk', 'a flipped bit', 'SIGTERM', 'Ctrl-C'],
+  'ppo': ['SIGKILL in a save', 'a truncated file', 'SIGTERM', 'SIGKILL', 'a flipped bit'],
 }
 
 
 @pytest.mark.parametrize('stage', ENDS)
 def test_a_run_ended_in_any_way_goes_on_bit_for_bit(stage, toy, runs, tmp_path):
+  """Ten of the two hundred of docs/kills.md."""
   args = overrides(stage, toy, runs, steps=STEPS, save_every=PERIOD, keep=100)
-  calm, rough = tmp_path / 'calm', tmp_path / 'rough'
-  process = start('train', *args, f'--workdir={calm}')
-  assert process.communicate()[1] == '' and process.returncode == 0
-  draw = random.Random(0)
+  env = tuple(settings().items())
+  calm, rough = (disturb.Program(args, tmp_path / name, 1, env) for name in ('calm', 'rough'))
+  calm.finish()
+  assert calm.said() == ''
+  draw, damaged = random.Random(0), set()
   for i, how in enumerate(ENDS[stage]):
-    step = 5 + i * STEPS // (len(ENDS[stage]) + 1)
-    process = start('train', *args, f'--workdir={rough}')
-    stderr, status = end(how, process, rough, step, draw.random() * 0.1)
-    if how.startswith('killed'):
-      assert status == -signal.SIGKILL
-    elif how == 'full disk':
-      assert status == 2 and 'cannot save checkpoint' in one_line(stderr), stderr
-      assert f'checkpoint {whole(rough)[-1]} is whole' in stderr
-    else:
-      assert status == {'SIGTERM': 143, 'Ctrl-C': 130}[how]
-      assert re.fullmatch(rf'stopped by signal \d+: saved at step {whole(rough)[-1]} in [^\n]+\n', stderr)
-      assert 'run the same command to go on' in stderr
-    for step in whole(rough)[-1:]:
-      if step % PERIOD == 0:  # a signal saves where it comes
-        assert bytes_of(rough, step) == bytes_of(calm, step)
-  process = start('train', *args, f'--workdir={rough}')
-  assert process.communicate()[1] == '' and process.returncode == 0
-  assert bytes_of(rough, STEPS) == bytes_of(calm, STEPS)
-  assert not saving(rough)
-  lines = [[(x['step'], x['loss']) for x in tiny.lines(folder)] for folder in (calm, rough)]
-  assert lines[0] == lines[1] and [step for step, _ in lines[1]] == list(range(1, STEPS + 1))
+    step = 8 + i * STEPS // (len(ENDS[stage]) + 1)
+    processes = rough.start()
+    assert disturb.until(lambda step=step: disturb.reached(rough.folder, step), processes), rough.said()
+    time.sleep(draw.random() * 0.1)
+    seen, ok = disturb.disturb(how, processes, rough, draw)
+    assert ok, (how, seen)
+    newest = disturb.whole(rough.folder)[-1]
+    if how == 'a full disk':
+      assert f'checkpoint {newest} is whole' in one_line(rough.said().splitlines(True)[-1])
+    elif how in disturb.SIGNALS:
+      assert seen == f'saved at {newest}'
+    if how in ('a flipped bit', 'a truncated file'):
+      damaged.add(newest)
+    elif newest % PERIOD == 0 and newest not in damaged:
+      assert disturb.arrays(rough.folder, newest) == disturb.arrays(calm.folder, newest)
+  rough.finish()
+  assert re.fullmatch(r'([^\n]* is damaged [^\n]*\n)?', rough.said())
+  assert disturb.arrays(rough.folder, STEPS) == disturb.arrays(calm.folder, STEPS)
+  assert not disturb.saving(rough.folder)
+  assert disturb.losses(rough.folder) == disturb.losses(calm.folder)
+  assert [step for step, _ in disturb.losses(rough.folder)] == list(range(1, STEPS + 1))
 
 
 # -- Bad input --------------------------------------------------------------------------------------------
@@ -264,9 +225,9 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(rate, refused, toy, t
   fields = dict(optimizer__learning_rate=rate, optimizer__warmup_steps=0, save_every=1, steps=8)
   said = refused(tiny.config('pretrain', toy, **fields), tmp_path / 'run')
   assert re.search(r'loss is .* at step \d', said) and 'optimizer.learning_rate' in said
-  for step in whole(tmp_path / 'run'):
-    for name, b in bytes_of(tmp_path / 'run', step).items():
-      assert 'opt' in name or np.isfinite(np.frombuffer(b, np.float32)).all()
+  for step in disturb.whole(tmp_path / 'run'):
+    for name, b in disturb.arrays(tmp_path / 'run', step).items():
+      assert "['policy']" not in name or np.isfinite(np.frombuffer(b, np.float32)).all()
 
 
 # -- A stage of one's own ---------------------------------------------------------------------------------

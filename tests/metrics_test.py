@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from tests import tiny
-from zhlm import metrics, sharding
+from zhlm import devices, metrics
 from zhlm.errors import InputError
 
 TOKENS = 8 * 64  # of a batch
@@ -25,7 +25,7 @@ def clock(monkeypatch):
 def log(folder, toy, start=0, **fields):
   config = tiny.config('pretrain', toy, steps=10, **fields)
   params = {'policy': {'w': jnp.zeros((1_000, 20))}}
-  return metrics.Log(folder, config, params, start, sharding.make_mesh(config.mesh))
+  return metrics.Log(folder, config, params, start, devices.make_mesh(config.mesh))
 
 
 def numbers(loss=2.0, **more):
@@ -52,7 +52,8 @@ def test_the_progress_line_has_step_time_left_loss_and_speed(tmp_path, toy, cloc
   run.flush()
   run.close()
   out = capsys.readouterr().out.splitlines()
-  assert '0.02 M parameters' in out[0] and 'batch 8 |' in out[0] and 'steps 0 → 10' in out[0]
+  assert '0.02 M parameters' in out[0] and 'batch 8 × 64 |' in out[0] and 'steps 0 → 10' in out[0]
+  assert '| 1 × cpu, mesh of one | attention xla, float32 |' in out[0]
   assert (
     out[1].startswith('pretrain 1/10 | loss 2.5') and 'ETA' not in out[1]
   )  # the compiler's time is no measure

@@ -11,6 +11,7 @@ import pytest
 
 from tests import tiny
 from zhlm import checkpoint, losses, model, optim, train
+from zhlm.convert import write
 from zhlm.errors import InputError
 
 BASE = 32
@@ -106,3 +107,11 @@ def test_only_what_sums_over_the_width_is_slowed():
 def test_an_optimizer_without_a_rule_is_refused(name):
   with pytest.raises(InputError, match=f"mup_D=32 with optimizer.name='{name}': .*choose adamw, lion"):
     optim.make(config(64, BASE, name))
+
+
+def test_an_exported_network_keeps_the_scales_of_mup():
+  """Other programs know neither: they are folded into the head and into the queries' norm."""
+  model = config(64, BASE).model.to_dict() | {'qk_norm': 'before'}
+  _, factors, _ = write.fold(model)
+  assert factors['head'] == BASE / 64
+  assert factors['layers/norm_q/w'] == pytest.approx(8 / 16 * 16**0.5)

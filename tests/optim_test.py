@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, losses, optim, sharding, train
+from zhlm import checkpoint, devices, layout, lora, losses, optim, sharding, train
 from zhlm.errors import InputError
 
 NAMES = ['adamw', 'muon', 'adafactor', 'lion', 'schedule_free']
@@ -105,14 +106,45 @@ def test_muon_makes_the_update_of_every_layer_and_expert_orthogonal(params):
   layers = updates['policy']['layers']
   layers |= layers['experts']
   # (matrices, rows) of a weight
-  shapes = {('q', 'w'): (2, 128), ('o', 'w'): (2, 32), ('router', 'w'): (2, 128)}
-  shapes |= {('down', 'w'): (16, 128), ('down', 'lora_a'): (16, 128)}
+  shapes = {('q', 'w'): (2, 128), ('o', 'w'): (2, 32), ('router', 'w'): (2, 128), ('down', 'w'): (16, 128)}
   shapes |= {('q', 'lora_a'): (2, 128), ('q', 'lora_b'): (2, 2), ('o', 'lora_a'): (2, 32)}
   for (name, kind), (many, rows) in shapes.items():
     for matrix in np.asarray(layers[name][kind]).reshape(many, rows, -1):
       s = np.linalg.svd(matrix, compute_uv=False)
       # Of a random square it would be above 5; the few smallest take more rounds than Muon makes.
       assert s.max() / np.quantile(s, 0.1) < 2, name
+
+
+def test_the_first_update_of_muon_is_that_of_optax(params):
+  """Whose moments differ in the next steps only: it divides them by what they lack at the start."""
+  params = {'policy': {'layers': {k: {'w': params['policy']['layers'][k]['w']} for k in 'qo'}}}
+  axes = {'q': optax.contrib.MuonDimensionNumbers((1,), (2, 3))}
+  axes |= {'o': optax.contrib.MuonDimensionNumbers((1, 2), (3,))}
+  axes = {'policy': {'layers': {k: {'w': v} for k, v in axes.items()}}}
+  optaxs = optax.contrib.muon(0.5, muon_weight_dimension_numbers=axes)
+  ours = optim.make(config(name='muon'))
+  a, b = (jax.jit(tx.update)(params, tx.init(params), params)[0] for tx in (ours, optaxs))
+  for k, x in names(a).items():
+    np.testing.assert_allclose(x, names(b)[k], atol=2e-5, err_msg=k)
+
+
+@pytest.mark.parametrize('letters, shape', [('NEDF', (3, 4, 8, 16)), ('NDF', (3, 8, 16))])
+def test_on_a_mesh_whole_layers_are_traded_and_none_is_gathered(letters, shape):
+  """Three layers over four pieces of each expert's matrix, or eight: some devices have nothing to do."""
+  x = jnp.array(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+  def both(x):  # sums along the rows tell their order
+    return optim.orthogonal(x, 'D', 'F'), layout.by_layer(lambda x: jnp.cumsum(x, -2), x, letters)
+
+  alone = both(x)
+  mesh = devices.make_mesh({'fsdp': 2, 'expert': 2, 'tensor': 2})
+  with jax.set_mesh(mesh):
+    x = jax.device_put(x, sharding.sharding(mesh, letters, x.shape))
+    program = jax.jit(both).lower(x).compile()
+  for y, y_alone in zip(program(x), alone, strict=True):
+    np.testing.assert_allclose(y, y_alone, atol=1e-5)
+    assert y.sharding == x.sharding
+  assert 'all-to-all' in program.as_text() and 'all-gather' not in program.as_text()
 
 
 @pytest.mark.parametrize('name', ['adamw', 'lion'])
@@ -200,7 +232,7 @@ def test_with_adapters_only_they_and_a_scalar_head_train(params):
 
 @pytest.mark.parametrize('adapters', [False, True])
 def test_what_was_split_is_whole_again(adapters, params):
-  again = optim.merge(*optim.split(params, adapters))
+  again = lora.join(*optim.split(params, adapters))
   assert jax.tree.structure(again) == jax.tree.structure(params)
   assert all(a is b for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(params), strict=True))
 
@@ -269,10 +301,10 @@ def share(leaves):
 @pytest.mark.parametrize('sizes', [{'fsdp': 8}, {'fsdp': 2, 'expert': 2, 'tensor': 2}])
 def test_the_state_is_cut_as_its_weights(sizes, name):
   """Every moment has its weight's shards, also what Adafactor keeps of one; together an eighth."""
-  mesh = sharding.make_mesh(dict.fromkeys(sharding.MESH_AXES, 1) | sizes)
+  mesh = devices.make_mesh(dict.fromkeys(sharding.MESH_AXES, 1) | sizes)
   with jax.set_mesh(mesh):
     tx, shapes = optim.make(config(name=name)), cut(mesh)
-    state = sharding.made_from(tx.init, shapes)
+    state = layout.made_from(tx.init, shapes)
     params = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype, device=x.sharding), shapes)
     opt = jax.jit(tx.init, out_shardings=jax.tree.map(lambda x: x.sharding, state))(params)
   shards = {k: (x.shape, x.addressable_shards[0].data.shape) for k, x in names(params).items()}

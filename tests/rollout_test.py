@@ -9,7 +9,7 @@ import pytest
 
 from tests import tiny
 from tests.model_test import apply, small
-from zhlm import checkpoint, losses, rollout, sharding, stages
+from zhlm import checkpoint, devices, losses, rollout, stages
 from zhlm.data import batches as data
 
 STOP = 5
@@ -94,7 +94,7 @@ def test_two_rollouts_differ_and_one_repeats(complete, x):
 def ppo(toy, runs):
   """(stage, its networks at the start, their mesh)."""
   config = tiny.config('ppo', toy, runs)
-  mesh = sharding.make_mesh(config.mesh)
+  mesh = devices.make_mesh(config.mesh)
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     trained = {k: checkpoint.load(*start) for k, start in stage.start.items()}

@@ -7,12 +7,12 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from zhlm import sharding
+from zhlm import devices, sharding
 from zhlm.errors import InputError
 
 
 def mesh(data=1, fsdp=1, tensor=1, **more):
-  return sharding.make_mesh({'data': data, 'fsdp': fsdp, 'tensor': tensor, **more})
+  return devices.make_mesh({'data': data, 'fsdp': fsdp, 'tensor': tensor, **more})
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_a_mesh_that_does_not_divide_the_devices_is_refused(sizes):
 
 
 def test_a_batch_that_does_not_divide_the_mesh_is_refused():
-  sharding.check_batch(mesh(2, 2, 2), 12, 7, 3)
+  devices.check_batch(mesh(2, 2, 2), 12, 7, 3)
   with pytest.raises(InputError, match='batch.B=10 .* 4 devices .*; choose a multiple of 4'):
-    sharding.check_batch(mesh(2, 2, 2), 10, 8, 1)
+    devices.check_batch(mesh(2, 2, 2), 10, 8, 1)
   with pytest.raises(InputError, match='batch.microbatches=2; choose a multiple of 8'):
-    sharding.check_batch(mesh(2, 2, 2), 12, 8, 2)
+    devices.check_batch(mesh(2, 2, 2), 12, 8, 2)
   with pytest.raises(InputError, match='batch.B=12 .* 8 devices'):
-    sharding.check_batch(mesh(2, 2, expert=2), 12, 8, 1)
+    devices.check_batch(mesh(2, 2, expert=2), 12, 8, 1)
   with pytest.raises(InputError, match='batch.T=7 does not divide over mesh.sequence=2'):
-    sharding.check_batch(mesh(sequence=2), 8, 7, 1)
+    devices.check_batch(mesh(sequence=2), 8, 7, 1)
 
 
 def test_slices_that_are_not_there_are_refused():
@@ -100,7 +100,7 @@ def test_constrain_cuts_under_a_mesh_and_is_nothing_without_one():
 def test_put_batch_cuts_host_rows_and_leaves_device_arrays():
   m = mesh(2, 2, 2)
   there = jnp.ones(3)
-  out = sharding.put_batch(m, {'tokens': np.arange(16).reshape(8, 2), 'there': there})
+  out = devices.put_batch(m, {'tokens': np.arange(16).reshape(8, 2), 'there': there})
   assert out['there'] is there
   assert out['tokens'].sharding.spec == P(('data', 'fsdp', 'expert'))
   assert {s.data.shape for s in out['tokens'].addressable_shards} == {(2, 2)}

@@ -10,19 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zhlm import checkpoint, sharding, store
+from zhlm import checkpoint, devices, sharding, store
 from zhlm.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def mesh():
-  with jax.set_mesh(sharding.make_mesh(dict.fromkeys(sharding.MESH_AXES, 1))):
+  with jax.set_mesh(devices.make_mesh(dict.fromkeys(sharding.MESH_AXES, 1))):
     yield
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch):
-  monkeypatch.setattr(store.time, 'sleep', lambda _: None)  # that is for quiet alone
 
 
 def tree(step):

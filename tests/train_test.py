@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, losses, metrics, sharding, stages, train
+from zhlm import checkpoint, devices, losses, metrics, stages, train, validation
 
 
 def leaves(tree):
@@ -40,7 +40,7 @@ def problem():
 
 def test_weights_sum_to_one_each_leaf_on_its_own():
   batch = {'weights': jnp.array([1, 3]), 'more': {'weights': jnp.zeros(2)}, 'x': jnp.ones(2)}
-  out = train.weights_sum_to_one(batch)
+  out = losses.weights_sum_to_one(batch)
   np.testing.assert_allclose(out['weights'], [0.25, 0.75])
   np.testing.assert_array_equal(out['more']['weights'], [0, 0])  # nothing weighs nothing
   np.testing.assert_array_equal(out['x'], [1, 1])
@@ -148,7 +148,7 @@ def test_a_signal_saves_where_it_can_go_on(number, toy, runs, tmp_path, monkeypa
     with pytest.raises(metrics.Stopped, match='saved at step 5 .* run the same command to go on') as e:
       train.train(config, tmp_path / 'run')
   assert e.value.status == 128 + number and signal.getsignal(number) is before
-  same_bits(train.train(config, tmp_path / 'run').params, train.train(config, runs('ppo')).params)
+  same_bits(train.train(config, tmp_path / 'run'), train.train(config, runs('ppo')))
 
 
 def test_validation_is_the_mean_over_the_whole_split(toy, runs):
@@ -156,10 +156,10 @@ def test_validation_is_the_mean_over_the_whole_split(toy, runs):
   values = []
   for B in (4, 16):
     config = tiny.config('sft', toy, batch__B=B)
-    with jax.set_mesh(sharding.make_mesh(config.mesh)):
+    with jax.set_mesh(devices.make_mesh(config.mesh)):
       stage = stages.make(config)
       params = {'policy': checkpoint.load(runs('sft'), 'policy')}
-      values.append(train.validate(stage, params, 1_000)['validation/loss'])
+      values.append(validation.validate(stage, params, 1_000)['validation/loss'])
       if B == 4:
         parts = [batch for batch, _, _ in stage.batches(lambda: None, 0, 'validation')]
         assert len(parts) > 1 and len({float(p['weights'].sum()) for p in parts}) > 1
@@ -175,7 +175,7 @@ def test_a_fresh_start_takes_the_weights_it_was_told(toy, runs, tmp_path):
   """A reward model: the trunk of SFT and a fresh head; a policy: all of it."""
   sft = leaves(checkpoint_of(runs('sft'), 'policy'))
   config = tiny.config('reward', toy, runs)
-  mesh = sharding.make_mesh(config.mesh)
+  mesh = devices.make_mesh(config.mesh)
   with jax.set_mesh(mesh), checkpoint.Run(tmp_path / 'r', config) as run:
     stage = stages.make(config)
     _, params, *_ = run.restore(lambda: stage.init(jax.random.key(0)), optax.sgd(0.1).init, stage)
@@ -187,5 +187,5 @@ def test_a_fresh_start_takes_the_weights_it_was_told(toy, runs, tmp_path):
 
 
 def checkpoint_of(folder, network):
-  with jax.set_mesh(sharding.make_mesh({})):
+  with jax.set_mesh(devices.make_mesh({})):
     return checkpoint.load(folder, network)

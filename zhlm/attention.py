@@ -91,7 +91,6 @@ def attend(
   if name in ('splash', 'cudnn'):
     kernel = splash if name == 'splash' else cudnn
     return kernel(q_BTHK, k_BSGK, v_BSGK, segments_BT, scale=scale, window=window)
-  q_BTHK = sharding.constrain(q_BTHK, 'BTHK')  # or XLA would take each device through all queries
   queries = (positions_BT if cached else jnp.arange(T)[None], segments_BT)
   keys = (jnp.arange(S)[None], segments_BT)
   if name == 'blockwise':

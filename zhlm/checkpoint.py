@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from zhlm import disk, fingerprint, hosts, lora, model, sharding, store
+from zhlm import devices, disk, fingerprint, hosts, layout, lora, model, sharding, store
 from zhlm.data import mixture, tokenizer
 from zhlm.errors import InputError
 
@@ -150,7 +150,7 @@ def _wanted(folder, networks=None):
 def newest_step(folder):
   """The step of a run's newest checkpoint whose networks are as they were saved: what `load` opens."""
   one = dict.fromkeys(sharding.MESH_AXES, 1)
-  with jax.set_mesh(sharding.make_mesh(one, jax.local_devices()[:1])):
+  with jax.set_mesh(devices.make_mesh(one, jax.local_devices()[:1])):
     return store.newest(Path(folder) / 'checkpoints', _wanted(Path(folder)))[0]
 
 
@@ -227,7 +227,7 @@ class Run:
     init_rest(params) -> {item: tree}: what else an update changes. Nothing is built on one device first.
     """
     shapes = jax.eval_shape(init_params)
-    rest_shapes = sharding.made_from(init_rest, _abstract(shapes))
+    rest_shapes = layout.made_from(init_rest, _abstract(shapes))
     if store.steps(self.folder / 'checkpoints'):
       wanted = _leafy({**_abstract(shapes), **rest_shapes, 'carry': _abstract(stage.carry_shapes())})
 
@@ -257,7 +257,7 @@ class Run:
             f'with that one: python -m launch.prepare --config=configs/data.py:source=… --workdir=… '
             f'--config.tokenizer={Path(read_config(folder).data) / "tokenizer"}'
           )
-        params[network] |= load(folder, there, shapes[network])
+        params[network] = lora.join(params[network], load(folder, there, shapes[network]))
     cut = jax.tree.map(lambda x: x.sharding, rest_shapes)
     return 0, params, jax.jit(init_rest, out_shardings=cut)(params), {}
 

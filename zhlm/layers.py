@@ -65,6 +65,7 @@ class Config:
   dtype: str
 
   def __post_init__(self):
+    object.__setattr__(self, 'lora_on', tuple(self.lora_on))  # JSON has lists, which have no hash
     for field, choices in (('remat', tuple(REMAT)), ('qk_norm', QK_NORM)):
       if getattr(self, field) not in choices:
         raise InputError(

@@ -30,7 +30,7 @@ def without(params):
   return {k: without(x) for k, x in params.items() if not k.startswith('lora_')}
 
 
-def over(fresh, opened):
-  """`fresh` with every leaf that `opened` has: what that lacks, adapters or a new head, stays."""
-  flat = traverse_util.flatten_dict(fresh) | traverse_util.flatten_dict(opened)
+def join(params, others):
+  """`params` with every leaf of `others` in its place; what these lack (adapters, a new head) stays."""
+  flat = traverse_util.flatten_dict(params) | traverse_util.flatten_dict(others)
   return traverse_util.unflatten_dict(flat)

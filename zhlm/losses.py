@@ -10,6 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def weights_sum_to_one(batch):
+  """Scales every leaf called `weights` to sum to one over the global batch, so that losses and gradients
+  of microbatches, devices and hosts add up to the weighted mean."""
+
+  def scale(path, x):
+    if path[-1].key != 'weights':
+      return x
+    x = x.astype(jnp.float32)
+    return x / jnp.maximum(x.sum(), 1e-9)
+
+  return jax.tree_util.tree_map_with_path(scale, batch)
+
+
 def total(values, weights):
   """Σ w·x in float32: the mean of `values`, when `weights` sum to one over the global batch."""
   return jnp.sum(values.astype(jnp.float32) * weights.astype(jnp.float32))

@@ -12,6 +12,7 @@ from rich import progress
 from rich.table import Column
 from tensorboardX import SummaryWriter
 
+from zhlm import attention
 from zhlm.errors import InputError
 
 # Peak dense bfloat16 FLOP/s of one device, from the makers' data sheets; MFU is told where it is known.
@@ -42,11 +43,21 @@ def count(params):
   return sum(x.size for x in jax.tree.leaves(params))
 
 
-def flops_per_token(c, T):
-  """Of a training step, forward and backward: 6 a weight that multiplies, 12·N·H·K·T for attention's
-  two products over T keys (Chowdhery et al. 2022, app. B; the causal half is not deducted)."""
-  block = c.D * c.K * (2 * c.H + 2 * c.G) + 3 * c.D * c.F
-  return 6.0 * (c.N * block + c.V * c.D) + 12.0 * c.N * c.H * c.K * T
+def flops_per_token(c, T, head='lm'):
+  """Of a training step, forward and backward: 6 a weight that multiplies, 12·N·H·K·T for attention's two
+  products over T keys, or those in the window (Chowdhery et al. 2022, app. B; the causal half is not
+  deducted). Of experts, only the `top` that a token goes to; a frozen weight beside an adapter costs 4, for
+  its gradient is not taken. Recomputation is not counted, nor are slots of experts that stay empty."""
+  sizes = {'q': (c.D, c.H * c.K), 'k': (c.D, c.G * c.K), 'v': (c.D, c.G * c.K), 'o': (c.H * c.K, c.D)}
+  if not c.E:
+    sizes |= {'gate': (c.D, c.F), 'up': (c.D, c.F), 'down': (c.F, c.D)}
+  block = sum(a * b for a, b in sizes.values())
+  if c.E:
+    block += 3 * c.D * c.F * c.top + c.D * c.E
+  low = sum(c.lora_rank * sum(sizes[name]) for name in c.lora_on if name in sizes)
+  weights = c.N * block + (c.V * c.D if head == 'lm' else 0)
+  keys = min(T, c.window) if c.window else T
+  return (4.0 if c.lora_rank else 6.0) * weights + 6.0 * c.N * low + 12.0 * c.N * c.H * c.K * keys
 
 
 def clock(seconds):
@@ -131,6 +142,7 @@ class Log:
     self.peak = peak * mesh.size / flops if peak else None  # tokens/s at an MFU of one
     self.pending = None  # (step, numbers, info) of a step that may still be running on the device
     self.since, self.paused = (time.time(), start), 0.0
+    self.patience = config.guard.patience
     self.skipping = False  # whether the last update that was looked at was skipped
     if not self.mine:
       return
@@ -148,10 +160,13 @@ class Log:
     self.bar.start()
     self.task = self.bar.add_task(config.stage, total=config.steps, completed=start, text='compiling')
     sizes = ', '.join(f'{k} {count(x) / 1e6:.2f} M' for k, x in params.items())
-    axes = ' × '.join(f'{a} {n}' for a, n in mesh.shape.items())
+    axes = ' × '.join(f'{a} {n}' for a, n in mesh.shape.items() if n > 1) or 'of one'
+    of = f' of {limit:.3g} GiB' if (limit := memory().get('memory_limit')) else ''
+    m, T = config.model, config.batch.T
+    way = attention.choose(m.attention, *attention.here(), m.dtype, T, m.K)
     self.say(
-      f'{config.stage}: {sizes} parameters | {kind}, mesh {axes} | batch {config.batch.B} | '
-      f'steps {start} → {config.steps} | {workdir}'
+      f'{config.stage}: {sizes} parameters | {mesh.size} × {kind}{of}, mesh {axes} | attention {way}, '
+      f'{m.dtype} | batch {config.batch.B} × {T} | steps {start} → {config.steps} | {workdir}'
     )
     if start >= config.steps:
       self.say(f'{config.stage}: finished before, at step {start}')
@@ -180,7 +195,7 @@ class Log:
         f'loss is {loss:.4g} at step {step} (norm of the gradient {grad:.3g}, of the weights it would have '
         f'led to {param:.3g})'
       )
-      if row >= self.config.guard.patience:
+      if row >= self.patience:
         raise InputError(
           f'{what}: the last of {row} updates in a row that were not made (guard.patience); no checkpoint '
           f'of {self.workdir} holds this: lower optimizer.learning_rate or set optimizer.clip'

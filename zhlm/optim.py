@@ -8,25 +8,27 @@ The optimizers by `optimizer.name`, with one schedule, clipping and decay (rate 
   schedule_free  Defazio et al. 2024: AdamW whose average of the weights takes the place of a decaying rate
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from zhlm import lora
+from zhlm import layout, lora
 from zhlm.errors import InputError
 
-# How many of the last axes of a layer's matrix are summed over (in), and how many are made (out). Those
-# before them, layers N and experts E, are a batch of matrices.
+# The axes of a layer's matrix that are summed over (in) and that are made (out), by letter. Those before
+# them, layers N and experts E, are a batch of matrices.
 MATRICES = {
-  'q': (1, 2),
-  'k': (1, 2),
-  'v': (1, 2),
-  'o': (2, 1),
-  'gate': (1, 1),
-  'up': (1, 1),
-  'down': (1, 1),
-  'router': (1, 1),
+  'q': ('D', 'HK'),
+  'k': ('D', 'GK'),
+  'v': ('D', 'GK'),
+  'o': ('HK', 'D'),
+  'gate': ('D', 'F'),
+  'up': ('D', 'F'),
+  'down': ('F', 'D'),
+  'router': ('D', 'E'),
 }
 
 
@@ -35,12 +37,11 @@ def _name(path):
 
 
 def _in_out(name):
-  """(in, out), the numbers of axes of a layer's matrix; None of any other leaf."""
+  """(in, out), the letters of a layer's matrix; None of any other leaf."""
   if 'layers' not in name or name[-2] not in MATRICES:
     return None
-  n_in, n_out = MATRICES[name[-2]]
-  kinds = {'w': (n_in, n_out), 'lora_a': (n_in, 1), 'lora_b': (1, n_out)}
-  return kinds.get(name[-1])
+  into, out = MATRICES[name[-2]]
+  return {'w': (into, out), 'lora_a': (into, 'R'), 'lora_b': ('R', out)}.get(name[-1])
 
 
 def schedule(c, steps):
@@ -63,16 +64,42 @@ def decayed(params):
   return jax.tree_util.tree_map_with_path(lambda path, _: _in_out(_name(path)) is not None, params)
 
 
-def _matrix_axes(params):
-  """Muon's axes of every matrix of a layer; None of other leaves, which go to Adam."""
+# Muon --------------------------------------------------------------------------------------------------
 
-  def axes(path, x):
-    if (numbers := _in_out(_name(path))) is None:
-      return None
-    first, middle = x.ndim - sum(numbers), x.ndim - numbers[1]
-    return optax.contrib.MuonDimensionNumbers(tuple(range(first, middle)), tuple(range(middle, x.ndim)))
 
-  return jax.tree_util.tree_map_with_path(axes, params)
+def orthogonal(x, into, out, steps=5):
+  """The nearest orthogonal matrices, about: a quintic Newton-Schulz iteration pulls all singular values to
+  0.7 ... 1.2 (Jordan et al. 2024), times sqrt(max(1, out / in)). x: [N, in..., out...], or with E after N;
+  `into` and `out` are the letters of the axes of one matrix.
+
+  `optax.contrib.muon` does the same, but on a mesh it has every device gather all layers, several times
+  over, and do all the work: here each device gets whole matrices of some layers instead.
+  """
+  batch = x.ndim - len(into + out)
+
+  def rounds(x):
+    shape = x.shape[batch:]
+    y = x.reshape(*x.shape[:batch], math.prod(shape[: len(into)]), math.prod(shape[len(into) :]))
+    rows, columns = y.shape[-2:]
+    y /= jnp.linalg.norm(y, axis=(-2, -1), keepdims=True) + 1e-8
+    y = y.mT if rows > columns else y
+    for _ in range(steps):
+      a = y @ y.mT
+      y = 3.4445 * y + (-4.7750 * a + 2.0315 * a @ a) @ y
+    y = y.mT if rows > columns else y
+    return max(1, columns / rows) ** 0.5 * y.reshape(x.shape)
+
+  return layout.by_layer(rounds, x, 'NE'[:batch] + into + out)
+
+
+def _orthogonalise():
+  def update(updates, state, params=None):
+    def one(path, u):
+      return orthogonal(u, *_in_out(_name(path)))
+
+    return jax.tree_util.tree_map_with_path(one, updates), state
+
+  return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 # What trains -------------------------------------------------------------------------------------------
@@ -100,7 +127,7 @@ def scale_by_width(factor):
   with D, so one ratio serves all matrices of a layer, the router and LoRA's first factor. `embed` (a row is
   picked, not summed), norms, biases and LoRA's second factor (it sums over R) keep their rate, and so does
   the language model's head, whose logits the model multiplies by the same factor; a scalar head has no
-  such multiplier, so its rate takes the factor.
+  such multiplier, so its rate takes the factor. Lion's signs are of the size of Adam's updates.
   """
 
   def sums_over_width(name):
@@ -169,16 +196,13 @@ def make(config):
     return optax.chain(optax.scale_by_adam(c.b1, c.b2, c.eps), *width, *decay_and_rate)
 
   def muon():
-    return optax.contrib.muon(
-      rate,
-      weight_decay=c.weight_decay,
-      weight_decay_mask=decayed,
-      adam_b1=c.b1,
-      adam_b2=c.b2,
-      eps=c.eps,
-      adam_weight_decay=0.0,
-      muon_weight_dimension_numbers=_matrix_axes,
-    )
+    matrices = optax.chain(optax.trace(0.95, nesterov=True), _orthogonalise())
+
+    def which(params):
+      return jax.tree.map(lambda matrix: 'matrices' if matrix else 'others', decayed(params))
+
+    both = {'matrices': matrices, 'others': optax.scale_by_adam(c.b1, c.b2, c.eps)}
+    return optax.chain(optax.partition(both, which), *decay_and_rate)
 
   def adafactor():
     # Not `optax.adafactor`: its decay is not multiplied by the rate, and its rate is relative to the size

@@ -7,13 +7,13 @@ cannot be read, the one before takes the place.
 """
 
 import contextlib
-import gc
+import functools
 import hashlib
 import json
 import logging
+import re
 import shutil
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -46,37 +46,34 @@ def _hash(meta):
 def _load(path, items):
   """(some items, what is wrong or ''); items: {name: shapes on the mesh}. Each process reads its shards
   alone: one that fails leaves no other waiting for it."""
+  _quieten()
   context = ocp.Context()
   context.pytree.loading.partial_load = True
   context.multiprocessing_options.active_processes = {jax.process_index()}
   context.multiprocessing_options.primary_host = jax.process_index()
-  with context, _quiet():
+  with context:
     try:
       return ocp.load_checkpointables(path.resolve(), items), ''
     except Exception as e:  # a damaged file raises whatever its reader stumbles over
-      wrong = _cause(e)
-    gc.collect()
-    time.sleep(0.5)  # for what still runs in other threads to fail, too, while it is quiet
-    return {}, wrong
+      return {}, _cause(e)
 
 
-@contextlib.contextmanager
-def _quiet():
-  """Where one array cannot be read, the readers of others are dropped: Python, asyncio and TensorStore
-  would tell on stderr of each at length."""
+@functools.cache
+def _quieten():
+  """Where one array cannot be read, the readers of others are dropped, of which Python, asyncio and
+  TensorStore tell on stderr at length, each from a thread of its own and late. Leaves out what they say."""
 
-  def hush(*_):
-    pass
+  def orphan(record):
+    return not re.match('(Task|Future) (exception was never|was destroyed)', record.getMessage())
 
-  asyncio = logging.getLogger('asyncio')
-  before = asyncio.disabled, sys.excepthook, sys.unraisablehook
-  asyncio.disabled, sys.excepthook, sys.unraisablehook = True, hush, hush
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore', RuntimeWarning)
-      yield
-  finally:
-    asyncio.disabled, sys.excepthook, sys.unraisablehook = before
+  def told(unraisable):
+    code = getattr(unraisable.object, 'cr_code', None)
+    if not (code and 'orbax' in code.co_filename or 'loop is closed' in str(unraisable.exc_value)):
+      before(unraisable)
+
+  before, sys.unraisablehook = sys.unraisablehook, told
+  logging.getLogger('asyncio').addFilter(orphan)
+  warnings.filterwarnings('ignore', "coroutine '.*' was never awaited", RuntimeWarning)
 
 
 def _read(path, want):

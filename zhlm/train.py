@@ -1,7 +1,6 @@
 """The only loop and the only update, for every stage: read a batch, take a gradient, write it down."""
 
 import contextlib
-import functools
 import time
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zhlm import checkpoint, guard, hosts, lora, metrics, optim, sharding, stages
+from zhlm import checkpoint, devices, guard, hosts, lora, losses, metrics, optim, stages, validation
 
 
 class State(NamedTuple):
@@ -20,19 +19,6 @@ class State(NamedTuple):
   opt: Any
   guard: Any = guard.State()
   ema: Any = {}  # a slow average of params, where the config asks for one
-
-
-def weights_sum_to_one(batch):
-  """Scales every leaf called `weights` to sum to one over the global batch, so that losses and gradients
-  of microbatches, devices and hosts add up to the weighted mean."""
-
-  def scale(path, x):
-    if path[-1].key != 'weights':
-      return x
-    x = x.astype(jnp.float32)
-    return x / jnp.maximum(x.sum(), 1e-9)
-
-  return jax.tree_util.tree_map_with_path(scale, batch)
 
 
 def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, debug=False):
@@ -56,19 +42,19 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
       rng_i = jax.random.fold_in(rng, i)
 
       def of(trained):
-        return loss(lora.over(trained, frozen), microbatch, rng_i)
+        return loss(lora.join(trained, frozen), microbatch, rng_i)
 
       (value, info), grads = jax.value_and_grad(of, has_aux=True)(at)
       return grads, {'loss': value, **info}
 
-    parts = (jnp.arange(microbatches), jax.tree.map(split, weights_sum_to_one(batch)))
+    parts = (jnp.arange(microbatches), jax.tree.map(split, losses.weights_sum_to_one(batch)))
     shapes = jax.eval_shape(part, jax.tree.map(lambda x: x[0], parts))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     (grads, info), _ = jax.lax.scan(
       lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
     )
     updates, opt = tx.update(grads, state.opt, trained)
-    params = lora.over(optax.apply_updates(trained, updates), frozen)
+    params = lora.join(optax.apply_updates(trained, updates), frozen)
     info |= {'grad_norm': optax.global_norm(grads), 'param_norm': optax.global_norm(params)}
     finite = (info['loss'], info['param_norm'])
     ok, judged = guard.judge(state.guard, info['grad_norm'], finite, spike)
@@ -76,34 +62,25 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
     made = guard.choose(ok, (params, opt, slow), (state.params, state.opt, state.ema))
     info |= {'skipped': judged.skipped, 'skipped_in_a_row': judged.row}
     if debug:
-      info['first_bad'] = guard.first_bad(batch, state.params, grads, params)
+      info['first_bad'] = guard.first_bad(batch, state.params, lora.over(grads, frozen), params)
     params, opt, slow = made
     return State(state.step + 1, params, opt, judged, slow), info
 
   return step
 
 
-def validate(stage, networks, count, split='validation'):
-  """Means of the loss and of the stage's numbers over the first `count` batches of a split. networks: by
-  name, those that train and those that are frozen."""
-  total, weight = {}, 0.0
-  for i, (batch, info, _) in enumerate(stage.batches(lambda: networks, 0, split)):
-    if i >= count:
-      break
-    batch = sharding.put_batch(jax.sharding.get_mesh(), batch)
-    value, numbers, w = jax.device_get(_weighed(stage.loss, networks, batch))
-    for name, x in {'loss': value, **numbers, **info}.items():
-      total[name] = total.get(name, 0.0) + float(w) * float(x)
-    weight += float(w)
-  return {f'{split}/{name}': x / weight for name, x in total.items()}
+def update(config, stage):
+  """(the jitted update of a config, which donates the state; fresh(params) -> the rest of a first State).
+  What trains here is what `launch.compile` compiles for a pod."""
+  tx, adapters, ema = optim.make(config), config.model.lora_rank > 0, config.optimizer.ema
 
+  def fresh(params):
+    average = jax.tree.map(jnp.copy, params) if ema else {}
+    return {'opt': tx.init(optim.split(params, adapters)[0]), 'guard': guard.State(), 'ema': average}
 
-@functools.partial(jax.jit, static_argnums=0)
-def _weighed(loss, params, batch):
-  """(loss, metrics, the batch's weight before it is scaled to one)."""
-  leaves = jax.tree_util.tree_leaves_with_path(batch)
-  weight = sum(x.sum() for path, x in leaves if path[-1].key == 'weights')
-  return *loss(params, weights_sum_to_one(batch), jax.random.key(0)), weight
+  how = dict(adapters=adapters, spike=config.guard.spike, ema=ema, debug=config.debug)
+  step = make_step(stage.loss, tx, config.batch.microbatches, jax.random.key(config.seed), **how)
+  return jax.jit(step, donate_argnums=0), fresh
 
 
 def train(config, workdir, profile=(0, 0)):
@@ -112,33 +89,26 @@ def train(config, workdir, profile=(0, 0)):
   profile: the first and last step of which to write a trace. Raises InputError for what a user can mend
   (also a loss that is not a number), and `metrics.Stopped` after a signal, with everything saved.
   """
-  mesh = sharding.make_mesh(config.mesh)
-  sharding.check_batch(mesh, **config.batch)
+  mesh = devices.make_mesh(config.mesh)
+  devices.check_batch(mesh, **config.batch)
   with jax.set_mesh(mesh):
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
-    tx, adapters = optim.make(config), config.model.lora_rank > 0
-    key, ema = jax.random.key(config.seed), config.optimizer.ema
-
-  def fresh(params):
-    average = jax.tree.map(jnp.copy, params) if ema else {}
-    return {'opt': tx.init(optim.split(params, adapters)[0]), 'guard': guard.State(), 'ema': average}
-
+    step_fn, fresh = update(config, stage)
+    key = jax.random.key(config.seed)
   with contextlib.ExitStack() as stack:
     enter = stack.enter_context
     enter(jax.set_mesh(mesh))
     run = enter(checkpoint.Run(workdir, config, frozen))
     start, params, rest, carry = run.restore(lambda: stage.init(key), fresh, stage)
     state = State(jnp.asarray(start, jnp.int32), params, **rest)
-    how = dict(adapters=adapters, spike=config.guard.spike, ema=ema, debug=config.debug)
-    step_fn = jax.jit(make_step(stage.loss, tx, config.batch.microbatches, key, **how), donate_argnums=0)
     step_fn = guard.watched(step_fn) if config.debug else step_fn
     log = enter(contextlib.closing(metrics.Log(workdir, config, state.params, start, mesh)))
     stopped, profiled = enter(hosts.signals()), enter(metrics.profiler(workdir, *profile))
     batches = stage.batches(lambda: {**frozen, **state.params}, start, 'train', carry)
     for step in range(start + 1, config.steps + 1):
       batch, info, carry = next(batches)
-      batch = sharding.put_batch(mesh, batch)
+      batch = devices.put_batch(mesh, batch)
       with profiled(step):
         state, numbers = step_fn(state, batch)
       # Looks at the step before: this one is still running.
@@ -150,7 +120,7 @@ def train(config, workdir, profile=(0, 0)):
         log.flush()
         since, found = time.time(), {}
         if validates:
-          found = validate(stage, {**frozen, **(state.ema or state.params)}, config.eval_batches)
+          found = validation.validate(stage, {**frozen, **(state.ema or state.params)}, config.eval_batches)
           log.write(step, found)
         # Where updates are being skipped, the weights may be at fault: the older ones are kept.
         if saves and (last or not log.skipping):

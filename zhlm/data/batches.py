@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from zhlm import losses, sharding
+from zhlm import devices, losses
 from zhlm.data import chat, manifest, mixture, records, tokenizer
 from zhlm.data.packing import Packed, best_fit, concat  # noqa: F401 (stages name them as batches')
 from zhlm.errors import InputError
@@ -168,13 +168,13 @@ class Share:
 
 def stream(source, config, start, split, B=None, period=1):
   """(batch, {}, {}) from batch number `start`: shuffled anew each epoch without end for `train`, once in
-  order for other splits; this host's rows only, in their order (`sharding.host_rows` of the mesh set).
+  order for other splits; this host's rows only, in their order (`devices.host_rows` of the mesh set).
 
   source: rows by number, or those of each folder of a mixture, as `sources` makes them. period: updates
   made from one batch. Raises InputError for a train split of under B rows.
   """
   B = B or config.batch.B
-  here = sharding.host_rows(jax.sharding.get_mesh(), B)
+  here = devices.host_rows(jax.sharding.get_mesh(), B)
   train = split == 'train'
   rows = _endless(source, config, B, period) if train else Filled(source, B)
   batches = grain.MapDataset.source(Share(rows, B, here)).batch(len(here), drop_remainder=True)

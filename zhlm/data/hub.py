@@ -159,16 +159,19 @@ class Tokenizer:
     return Template(source, self.about.names, self.folder) if source else None
 
   def _written(self, added):
-    """Added tokens that the template writes around a user's turn, called special or not."""
+    """Added tokens by which the template parts turns, called special or not: the last before what a user
+    says and the first after what anybody says. Others, as <think>, may be part of an answer."""
     if not self.template or not added:
       return set()
     turns = [{'role': role} for role in ('user', 'assistant', 'user')]
     try:
-      parts = self.template.parts(turns, answer=False)
+      parts = self.template.parts(turns, answer=True)
     except InputError:  # it will be said when a conversation is encoded
       return set()
     pattern = re.compile('|'.join(map(re.escape, sorted(added, key=len, reverse=True))))
-    return {token for part in parts[::2] for token in pattern.findall(part)}
+    found = [pattern.findall(part) if isinstance(part, str) else part for part in parts]
+    before = [tokens for tokens, said in zip(found[::2], found[1::2], strict=False) if said != 1]
+    return {t for tokens in before for t in tokens[-1:]} | {t for tokens in found[2::2] for t in tokens[:1]}
 
   def encode(self, text, num_threads=None):
     """Ids of a text, or of each of a list of texts, in which nothing becomes a special token."""
@@ -183,12 +186,9 @@ class Tokenizer:
   def encode_between(self, before, text, after):
     """Ids of a text where it stands between two special tokens (or '', at an end), which may take its outer
     spaces and keep a mark of the beginning from it. Nothing in it becomes a special token."""
-    if self.pattern.search(text):
-      return self.encode(text)
     self._tokens.encode_special_tokens = False
     ids = self._tokens.encode(before + _utf8(text) + after, add_special_tokens=False).ids
     ids = ids[bool(before) : len(ids) - bool(after)]
-    # Normal form may have made one of what did not look like it.
     return self.encode(text) if any(i in self.special for i in ids) else ids
 
   def decode(self, ids):

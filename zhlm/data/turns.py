@@ -12,10 +12,12 @@ longer what the assistant wrote: in the longer conversation it is context, and i
 """
 
 import functools
+import itertools
 
 from zhlm.data.template import Refused
 from zhlm.errors import InputError
 
+_GIVE = 'give eos_token in its tokenizer_config.json'
 _ASKED = {'role': 'user', 'content': '你好'}  # before an answer that is encoded by itself
 
 
@@ -86,8 +88,7 @@ def end_of_turn(tokenizer):
       return tokenizer.piece_to_id(found[0])
   if not ends(tokenizer):
     raise InputError(
-      f'{tokenizer.folder}: the chat template ends no turn, and no file names an end of text; '
-      f'give eos_token in tokenizer_config.json'
+      f'{tokenizer.folder}: the chat template ends no turn, and no file names an end of text; {_GIVE}'
     )
   return ends(tokenizer)[0]
 
@@ -95,16 +96,11 @@ def end_of_turn(tokenizer):
 def end_of_text(tokenizer):
   """The id between documents: an end of text that ends no turn if there is one, else <|endoftext|>, else
   what ends a turn too."""
-  found, turn = ends(tokenizer), tokenizer.template and end_of_turn(tokenizer)
-  found = (
-    [i for i in found if i != turn]
-    + [i for i, t in tokenizer.special.items() if t == '<|endoftext|>']
-    + found
-  )
+  turn = [end_of_turn(tokenizer)] if tokenizer.template else []
+  named = [i for i, token in tokenizer.special.items() if token == '<|endoftext|>']
+  found = [*(i for i in ends(tokenizer) if i not in turn), *named, *turn]
   if not found:
-    raise InputError(
-      f'{tokenizer.folder}: no file names an end of text; give eos_token in tokenizer_config.json'
-    )
+    raise InputError(f'{tokenizer.folder}: no file names an end of text; {_GIVE}')
   return found[0]
 
 
@@ -117,11 +113,15 @@ def pad(tokenizer):
 def _answer(tokenizer, messages):
   """(units before, units the assistant writes) of messages that end with an answer."""
   whole, before = render(tokenizer, messages, False), render(tokenizer, messages[:-1], True)
-  if whole[: len(before)] != before:  # it leads an answer with words that it does not show again (<think>)
-    while before and isinstance(before[-1], str):
-      before.pop()
-  if whole[: len(before)] != before:
-    raise Refused(f'{tokenizer.folder}: the chat template shows an answer without the prompt before it')
+  pairs = zip(whole, before, strict=False)
+  shared = [a for a, _ in itertools.takewhile(lambda both: both[0] == both[1], pairs)]
+  if shared != before:
+    # It leads an answer with words that it does not show again (<think>): up to the last line they share.
+    while shared and isinstance(shared[-1], str) and shared[-1] != '\n':
+      shared.pop()
+    if _ids(shared) != _ids(before):
+      raise Refused(f'{tokenizer.folder}: the chat template shows an answer without the prompt before it')
+    before = shared
   end, written = end_of_turn(tokenizer), whole[len(before) :]
   return before, [*(written[: written.index(end)] if end in written else written), end]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from zhlm import checkpoint, disk, sharding
+from zhlm import checkpoint, devices, disk
 from zhlm.data import batches, tokenizer
 from zhlm.errors import InputError
 
@@ -60,7 +60,7 @@ def evaluate(folder, again=False, say=print):
       say(f'{run.config.stage}: evaluated before, at step {step}; see {path}')
       return results
   results = {'step': step}
-  with jax.set_mesh(sharding.make_mesh({}, jax.devices()[:1])):
+  with jax.set_mesh(devices.make_mesh({}, jax.devices()[:1])):
     for name in run.config.evals:
       if name not in names():
         raise InputError(f'unknown eval {name!r}; choose from {", ".join(names())}')

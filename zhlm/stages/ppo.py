@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from zhlm import checkpoint, losses, model, rollout
 from zhlm.data import batches as data
-from zhlm.sharding import constrain, put_batch
+from zhlm.devices import put_batch
+from zhlm.sharding import constrain
 from zhlm.stages import Stage
 
 
