@@ -9,9 +9,7 @@ devices. Ends with status 0 where the plan fits and 3, with the shortfall in one
 All times are estimates. docs/pods.md explains the numbers.
 """
 
-import json
 import sys
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
@@ -31,6 +29,7 @@ _SCALING = flags.DEFINE_bool(
 )
 _COMPILED = flags.DEFINE_list('compiled', [], 'With --scaling: numbers of chips to compile for, too.')
 _JSON = flags.DEFINE_string('json', None, 'A file for the numbers.')
+_HLO = flags.DEFINE_string('hlo', None, 'A folder for the compiled text of each program.')
 flags.mark_flags_as_required(['config', 'topology'])
 
 
@@ -44,6 +43,7 @@ def main(_):
     topologies.prepare(topology)  # before JAX is imported
   from rich import console
 
+  from zhlm import disk
   from zhlm.plan import compiled, report, scaling
 
   told, out = [], console.Console(width=None if sys.stdout.isatty() else 140, highlight=False)
@@ -56,7 +56,7 @@ def main(_):
       names = compiled.chosen(plan, _PROGRAM.value)
       compiled.check(plan)
       for name in names:
-        told.append(report.record(plan, name))
+        told.append(report.record(plan, name, _HLO.value))
         out.print(*report.tables(told[-1]))
   except compiled.DoesNotFit as e:
     print(e, file=sys.stderr)
@@ -64,7 +64,7 @@ def main(_):
   for line in report.assumptions(topology, _SCALING.value):
     out.print(f'* {line}')
   if _JSON.value:
-    Path(_JSON.value).write_text(json.dumps(told, indent=1))
+    disk.write_json(_JSON.value, told)
 
 
 if __name__ == '__main__':

@@ -193,6 +193,25 @@ def _written(module, one, whole):
   return max(whole - saved, 0)
 
 
+def _moved(module, body, one):
+  """Bytes that one instruction outside fusions reads from and writes to the main memory."""
+  if one.op in _FREE or one.op.endswith(('-done', '-update')):
+    return 0
+  out = size(one.shape, near=False)
+  reads = [size(body[x].shape, near=False) if x in body else 0 for x in one.operands]
+  if one.op == 'fusion':
+    out = min(out, _written(module, one, out))
+    reads = [n and _sliced(module, one, i, n) for i, n in enumerate(reads)]
+  elif one.op.endswith('-start'):
+    reads = []  # a start's result names its operands too
+  elif one.op in ('slice', 'dynamic-slice', 'gather'):
+    reads = [out, *reads[1:]]
+  elif one.op in ('dynamic-update-slice', 'scatter'):
+    part = size(body[one.operands[1]].shape, near=False) if one.operands[1] in body else out
+    out, reads = part, [part]
+  return out + sum(reads)
+
+
 def traffic(module):
   """Bytes read from and written to the main memory in one execution, loops turned: an estimate.
 
@@ -200,24 +219,6 @@ def traffic(module):
   in a nearer memory (VMEM) is free, and of a slice only the slice counts.
   """
   times, _ = executions(module)
-  inner, total = fused(module), 0
-  for name, body in module.computations.items():
-    if not times[name] or name in inner:
-      continue
-    for one in body.values():
-      if one.op in _FREE or one.op.endswith(('-done', '-update')):
-        continue
-      out = size(one.shape, near=False)
-      reads = [size(body[x].shape, near=False) if x in body else 0 for x in one.operands]
-      if one.op == 'fusion':
-        out = min(out, _written(module, one, out))
-        reads = [n and _sliced(module, one, i, n) for i, n in enumerate(reads)]
-      elif one.op.endswith('-start'):
-        reads = []  # a start's result names its operands too
-      elif one.op in ('slice', 'dynamic-slice', 'gather'):
-        reads = [out, *reads[1:]]
-      elif one.op in ('dynamic-update-slice', 'scatter'):
-        part = size(body[one.operands[1]].shape, near=False) if one.operands[1] in body else out
-        out, reads = part, [part]
-      total += times[name] * (out + sum(reads))
-  return total
+  inner = fused(module)
+  bodies = [(times[name], body) for name, body in module.computations.items() if name not in inner]
+  return sum(n * _moved(module, body, one) for n, body in bodies if n for one in body.values())

@@ -2,11 +2,12 @@
 
 import math
 import time
+from pathlib import Path
 
 import jax
 from rich import table
 
-from zhlm import metrics
+from zhlm import disk, metrics
 from zhlm.plan import collectives, compiled, flops, hlo, roofline, scaling
 
 GIB = compiled.GIB
@@ -30,16 +31,18 @@ def _tokens(plan, name):
   return shapes['tokens'].shape[0] * new, shapes['tokens'].shape[1] + new
 
 
-def record(plan, name):
+def record(plan, name, folder=None):
   """Compiles one program and reads it: plain numbers, bytes a device and seconds an execution.
 
-  Raises DoesNotFit. `mfu` and `model_flops` are those of an update.
+  Raises DoesNotFit. `mfu` and `model_flops` are those of an update. folder: where to write its text (HLO).
   """
   config, topology = plan.config, plan.topology
   since = time.time()
   program, memory = compiled.compile(plan, name)
   took = time.time() - since
   text = program.as_text()
+  if folder:
+    disk.write_text(Path(folder) / f'{name}.hlo', text)
   module = hlo.parse(text)
   found = collectives.table(collectives.read(module, dict(plan.mesh.shape), topology.slices))
   _, unsure = hlo.executions(module)
