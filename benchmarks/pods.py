@@ -23,14 +23,14 @@ PRETRAIN, PPO = 'configs/pretrain.py', 'configs/ppo.py'
 PLANS = {
   '7b': (f'{PRETRAIN}:size=7b,mesh=v5p_256', '--topology=v5p-256'),
   '30b-a3b': (f'{PRETRAIN}:size=30b-a3b,mesh=v5p_256_experts', '--topology=v5p-256'),
-  '1.7b': (f'{PRETRAIN}:size=1.7b,mesh=v5e_16', '--config.batch.microbatches=16 --topology=v5e-16'),
-  '0.6b': (f'{PRETRAIN}:size=0.6b,mesh=fsdp', '--config.batch.microbatches=8 --topology=v6e-8'),
+  '1.7b': (f'{PRETRAIN}:size=1.7b,mesh=v5e_16', '--config.batch.microbatches=8 --topology=v5e-16'),
+  '0.6b': (f'{PRETRAIN}:size=0.6b,mesh=fsdp', '--config.batch.microbatches=4 --topology=v6e-8'),
   'slices': (
     f'{PRETRAIN}:size=1.7b,mesh=v5e_16',
-    '--config.mesh.data=2 --config.batch.microbatches=8 --topology=v5e-16 --slices=2',
+    '--config.mesh.data=2 --config.batch.microbatches=4 --topology=v5e-16 --slices=2',
   ),
   'ppo': (f'{PPO}:size=1.7b,mesh=v5e_16', '--topology=v5e-16 --program=all'),
-  'too_much': (f'{PRETRAIN}:size=7b,mesh=fsdp', '--config.batch.B=8 --topology=v5e-8'),
+  'too_much': (f'{PRETRAIN}:size=7b,mesh=fsdp', '--config.batch.B=8 --topology=v5e-4'),
 }
 SCALING = ('7b', '30b-a3b')
 FOLDER = Path('runs/pods')

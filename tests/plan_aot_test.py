@@ -104,6 +104,18 @@ def test_what_the_compiler_refuses_is_told_with_the_shortfall():
   assert too_much == pytest.approx(needed - 15.75, abs=0.02) and too_much > 0
 
 
+def test_what_is_certain_is_counted_before_anything_is_compiled():
+  """Inputs of 64 blocks, 4,096 rows of 4,096 tokens a device; or the float32 sums of gradients."""
+  wanted = plan('v5e-4', mesh__fsdp=4, batch__B=2**14, batch__T=4_096, model__N=64)
+  inputs = 64 * 2**12 * 4_096 * 32 * 4
+  assert compiled.at_least(wanted) == compiled.resident(wanted) + inputs
+  with pytest.raises(compiled.DoesNotFit, match='at the least'):
+    compiled.check(wanted)
+  two = plan('v5e-4', mesh__fsdp=4, batch__B=8, batch__microbatches=2)
+  elements = sum(x.size / x.sharding.num_devices for x in jax.tree.leaves(two.state.params) if x.ndim > 1)
+  assert compiled.at_least(two) > compiled.resident(two) + 4 * elements
+
+
 def test_a_plan_that_cannot_fit_ends_with_status_3_before_anything_is_compiled():
   command = [sys.executable, '-m', 'launch.compile', '--topology=v5e-4']
   command += ['--config=configs/pretrain.py:size=7b,mesh=fsdp', '--config.optimizer.name=adamw']

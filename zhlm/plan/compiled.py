@@ -134,39 +134,46 @@ def beside(plan, name):
 
 
 def at_least(plan):
-  """Bytes a device that an update takes before any activation: what is resident, and all gradients at once,
-  in the type of the products (their norm is taken before the first is used), summed over microbatches in
-  float32."""
-  each = 4 if plan.config.batch.microbatches > 1 else jnp.dtype(plan.config.model.dtype).itemsize
-  trained, _ = optim.split(plan.state.params, plan.config.model.lora_rank > 0)
-  gradients = sum(_bytes(x) * each // x.dtype.itemsize for x in jax.tree.leaves(trained))
-  return resident(plan) + gradients
+  """Bytes a device that an update takes at one of two moments, whichever is more, in any case:
+
+  when all gradients are there, in the type of the products (their norm is taken before the first is used);
+  and when the forward pass has ended, with the input of every block of every network, which not even full
+  recomputation drops. Over microbatches the gradients' float32 sums are there all the time.
+  """
+  c, mesh = plan.config, plan.mesh.shape
+  width, parts = jnp.dtype(c.model.dtype).itemsize, c.batch.microbatches
+  trained, _ = optim.split(plan.state.params, c.model.lora_rank > 0)
+  elements = sum(_bytes(x) // x.dtype.itemsize for x in jax.tree.leaves(trained))
+  tokens = math.prod(plan.programs['update'][1][1]['tokens'].shape) // parts
+  tokens //= math.prod(mesh[a] for letter in 'BT' for a in sharding.RULES[letter])
+  inputs = len(plan.boxed) * c.model.N * tokens * c.model.D * width
+  if parts > 1:
+    return resident(plan) + 4 * elements + inputs
+  return resident(plan) + max(width * elements, inputs)
 
 
 def check(plan):
-  """Raises DoesNotFit, before anything is compiled, when not even the state and the gradients fit."""
+  """Raises DoesNotFit, before anything is compiled, when not even what is certain fits."""
   if plan.topology.chip and (needed := at_least(plan)) > plan.topology.chip.usable:
-    raise DoesNotFit(plan, 'the state with its gradients', needed, 'counted, no activations yet')
+    raise DoesNotFit(plan, 'the update', needed, 'at the least: state, and gradients or inputs of blocks')
 
 
 def advice(plan):
   """What makes a plan smaller, in the order in which it costs speed."""
   c, mesh, tips = plan.config, plan.mesh.shape, []
-  usable, state = plan.topology.chip.usable, at_least(plan)
-  if state > 0.7 * usable:
-    cut, wanted = mesh['fsdp'], mesh['fsdp']
-    while state * cut / wanted > 0.5 * usable:
-      wanted *= 2
-    tips.append(f'mesh.fsdp={wanted} or more chips (the state alone is {state / GIB:.2f} GiB)')
+  usable, state = plan.topology.chip.usable, resident(plan)
+  rows = c.batch.B // (math.prod(mesh[a] for a in sharding.RULES['B']) * c.batch.microbatches)
+  if state > 0.5 * usable:
+    cut = mesh['fsdp']
+    wanted = cut * 2 ** max(1, math.ceil(math.log2(state / (0.5 * usable))))
+    tips.append(f'mesh.fsdp={wanted} on more chips (the state alone is {state / GIB:.2f} GiB)')
     if c.optimizer.name == 'adamw':
       tips.append('optimizer.name=adafactor')
-  parts = math.prod(mesh[a] for a in sharding.RULES['B'])
-  rows = c.batch.B // (parts * c.batch.microbatches)
   if c.model.remat != 'full':
-    tips.append("model.remat='full'")
+    tips.append('model.remat=full')
   if rows > 1:
     tips.append(f'batch.microbatches={2 * c.batch.microbatches} ({rows} rows a device at once now)')
-  elif state <= 0.7 * usable:
+  else:
     tips.append('mesh.tensor or mesh.sequence (a device has one row at a time), or a shorter batch.T')
   return ', '.join(tips)
 
