@@ -18,9 +18,9 @@ from absl import flags
 from launch import run
 from zhlm.errors import InputError
 
-_BACKEND = flags.DEFINE_enum('backend', None, ['tpu_vm', 'slurm', 'gke'], 'Where.', required=True)
-_NAME = flags.DEFINE_string('name', None, 'Of the job, and of what is made for it.', required=True)
-_TOPOLOGY = flags.DEFINE_string('topology', None, 'v5p-256, v6e-16, …; slurm: NODESxGPUS.', required=True)
+_BACKEND = flags.DEFINE_enum('backend', None, ['tpu_vm', 'slurm', 'gke'], 'Where.')
+_NAME = flags.DEFINE_string('name', None, 'Of the job, and of what is made for it.')
+_TOPOLOGY = flags.DEFINE_string('topology', None, 'v5p-256, v6e-16, …; slurm: NODESxGPUS.')
 _SLICES = flags.DEFINE_integer('slices', 1, 'TPU slices (mesh.slices).', lower_bound=1)
 _DO = flags.DEFINE_list('do', 'start', 'start, or parts of it; logs, stop, delete.')
 _PROGRAM = flags.DEFINE_string('program', 'launch.train', 'What every host runs.')
@@ -229,4 +229,5 @@ def main(argv):
 
 
 if __name__ == '__main__':
+  flags.mark_flags_as_required(['backend', 'name', 'topology'])
   run(main)
