@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,15 +109,13 @@ def arrays(folder, step):
   """{name: bytes} of every array of a checkpoint: weights, optimizer, guard, rollout in flight."""
   import jax
   import numpy as np
+  from orbax.checkpoint import v1 as ocp
 
-  from zhlm import store
-
-  path = Path(folder) / 'checkpoints' / str(step)
-  names = json.loads(store._load(path, {'meta': None})[0]['meta']['json'])['items']
-  with warnings.catch_warnings():
-    warnings.simplefilter('ignore', UserWarning)  # that arrays are cut as they were saved
-    tree, wrong = store._load(path, dict.fromkeys(names))
-  assert not wrong, wrong
+  path = (Path(folder) / 'checkpoints' / str(step)).resolve()
+  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # however many devices had saved it
+  saved = {k: x for k, x in ocp.checkpointables_metadata(path).metadata.items() if k != 'meta'}
+  shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), saved)
+  tree = ocp.load_checkpointables(path, shapes)
   return {jax.tree_util.keystr(p): np.asarray(x).tobytes() for p, x in jax.tree.leaves_with_path(tree)}
 
 

@@ -18,9 +18,9 @@ from absl import flags
 from launch import run
 from zhlm.errors import InputError
 
-_BACKEND = flags.DEFINE_enum('backend', None, ['tpu_vm', 'slurm', 'gke'], 'Where.', required=True)
-_NAME = flags.DEFINE_string('name', None, 'Of the job, and of what is made for it.', required=True)
-_TOPOLOGY = flags.DEFINE_string('topology', None, 'v5p-256, v6e-16, …; slurm: NODESxGPUS.', required=True)
+_BACKEND = flags.DEFINE_enum('backend', None, ['tpu_vm', 'slurm', 'gke'], 'Where.')
+_NAME = flags.DEFINE_string('name', None, 'Of the job, and of what is made for it.')
+_TOPOLOGY = flags.DEFINE_string('topology', None, 'v5p-256, v6e-16, …; slurm: NODESxGPUS.')
 _SLICES = flags.DEFINE_integer('slices', 1, 'TPU slices (mesh.slices).', lower_bound=1)
 _DO = flags.DEFINE_list('do', 'start', 'start, or parts of it; logs, stop, delete.')
 _PROGRAM = flags.DEFINE_string('program', 'launch.train', 'What every host runs.')
@@ -86,8 +86,10 @@ def tpu_vm(job, zone, project=''):
     return shlex.join([*tpus, 'tpu-vm', 'ssh', node, *where, f'--worker={worker}', f'--command={command}'])
 
   def everywhere(command):  # a slice's hosts wait for those of the others: all at once
-    wait = ' & for p in $(jobs -p); do wait $p || exit 1; done' if len(nodes) > 1 else ''
-    return ' & '.join(ssh(node, command) for node in nodes) + wait
+    if len(nodes) == 1:
+      return ssh(nodes[0], command)
+    each = ' '.join(f'{ssh(node, command)} & pids+=($!);' for node in nodes)
+    return f'pids=(); {each} for p in ${{pids[@]}}; do wait $p || exit 1; done'
 
   code = [
     'rm -rf zhlm && mkdir zhlm && tar -xzf zhlm.tar.gz -C zhlm && cd zhlm',
@@ -227,4 +229,5 @@ def main(argv):
 
 
 if __name__ == '__main__':
+  flags.mark_flags_as_required(['backend', 'name', 'topology'])
   run(main)

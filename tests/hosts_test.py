@@ -13,10 +13,11 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.disturb import whole
 from tests import tiny, two
-from tests.launch_test import bytes_of, overrides, whole
+from tests.launch_test import overrides
 from tests.train_test import Killed, dies_at
-from zhlm import hosts
+from zhlm import checkpoint, devices, hosts, store
 from zhlm.errors import InputError
 
 # What both hosts run: RUNS is [[stage, folder, fields, whether host 1 gets SIGTERM before], …].
@@ -24,7 +25,7 @@ BOTH = """
 import json, os, signal, time
 import jax
 import numpy as np
-from absl import app
+import launch
 from launch import hosts as flags
 from jax.sharding import AxisType, Mesh
 
@@ -45,12 +46,13 @@ def rows_are_where_they_belong():
       assert x.shape == full.shape
       for shard in x.addressable_shards:
         np.testing.assert_array_equal(np.asarray(shard.data), full[shard.index])
-  return len(devices.host_rows(Mesh(grid, sharding.MESH_AXES), 16))
 
 
 def main(_):
-  from tests import tiny
+  from tests import tiny, two
   from zhlm import errors, hosts, metrics
+
+  two.cache_on_each_host()
 
   with flags.joined():
     me = jax.process_index()
@@ -69,7 +71,7 @@ def main(_):
         print(json.dumps([e.status, str(e)]))
 
 
-app.run(main)
+launch.run(main)
 """
 MESH = dict(mesh__data=2, mesh__fsdp=2, mesh__tensor=2)
 PRETRAIN = dict(steps=24, save_every=4, keep=100, **MESH)
@@ -129,19 +131,22 @@ def test_one_process_goes_on_from_a_checkpoint_of_two_hosts(both, toy, tmp_path)
     assert here[key] == pytest.approx(x, rel=2e-5), key
 
 
+def told(both):
+  """What each host printed of its own accord: that they do not agree, and how the stopped run ended."""
+  texts = [(both / f'host{i}.txt').read_text() for i in range(2)]
+  return [[json.loads(x) for x in text.splitlines() if x[0] in '["'] for text in texts]
+
+
 def test_a_signal_to_one_host_stops_both_at_the_same_step(both):
   """Also one that comes before the first step of a run that goes on, here from step 4."""
-  said = [(both / f'host{i}.txt').read_text().splitlines()[-1] for i in range(2)]
-  assert said[0] == said[1]
-  status, text = json.loads(said[0])
+  (_, mine), (_, others) = told(both)
+  assert mine == others
+  status, text = mine
   assert status == 143 and 'saved at step 5 in' in text
 
 
 def test_hosts_that_do_not_agree_say_so_on_each(both):
-  for i in range(2):
-    assert json.loads((both / f'host{i}.txt').read_text().splitlines()[0]) == (
-      'they differ (host 0: 0, host 1: 1)'
-    )
+  assert {said[0] for said in told(both)} == {'they differ (host 0: 0, host 1: 1)'}
 
 
 def child_of(process):
@@ -152,6 +157,14 @@ def child_of(process):
         return int(found[0])
     time.sleep(0.01)
   raise AssertionError('no child')
+
+
+def saved(folder):
+  """Of the newest checkpoint: the fingerprint of every array, and the policy's bytes."""
+  step, meta, _, damaged = store.newest(folder / 'checkpoints', lambda meta: {})
+  with jax.set_mesh(devices.make_mesh({})):
+    policy = jax.tree.leaves(checkpoint.load(folder, 'policy'))
+  return step, meta['items'], damaged, [np.asarray(x).tobytes() for x in policy]
 
 
 def wait(processes, ready):
@@ -184,9 +197,9 @@ def test_a_killed_host_and_then_signals_change_nothing(both, toy, tmp_path):
     assert i == 0 or 'supervisor: killed by SIGKILL at checkpoint 4' in stderr
     assert f'stopped by signal 15: saved at step {whole(folder)[-1]}' in stderr
   assert 4 < whole(folder)[-1] < 24
-  for status, _, stderr in two.run('-m', 'launch.train', *args[2:]):
+  for status, _, stderr in two.run(*args):
     assert status == 0, stderr
-  assert bytes_of(folder, 24) == bytes_of(both / 'two' / 'calm', 24)
+  assert saved(folder) == saved(both / 'two' / 'calm')
 
 
 # -- The roll call, and where the hosts are said ----------------------------------------------------------

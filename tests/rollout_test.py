@@ -182,4 +182,5 @@ def test_ppo_finds_what_the_reward_model_likes(toy, runs, tmp_path):
   how = dict(steps=80, save_every=80, ppo__kl_cost=0.0, ppo__epochs=2, optimizer__learning_rate=2e-3)
   tiny.train('ppo', toy, tmp_path / 'run', runs, seed=1, **how)
   score = [x['score'] for x in tiny.lines(tmp_path / 'run')]
-  assert np.mean(score[-16:]) > np.mean(score[:16]) + 1, score  # of the reference's deviations
+  # In the reference's deviations, over the first rollout of four updates: the reference's own answers.
+  assert np.mean(score[-16:]) > np.mean(score[:4]) + 1, score

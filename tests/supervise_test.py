@@ -128,10 +128,10 @@ def test_a_signal_between_two_starts_ends_it(tmp_path):
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='a parent-death signal is a thing of Linux')
 def test_a_supervisor_killed_outright_takes_its_child_along(tmp_path):
-  process = start(tmp_path, '(folder / "ready").touch()\ntime.sleep(30)')
+  process = start(tmp_path, '(folder / "ready").touch()\ntime.sleep(60)')
   wait((tmp_path / 'ready').exists)
   process.kill()
-  process.communicate()
+  process.wait()
 
   def gone():
     try:

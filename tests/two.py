@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -47,22 +48,37 @@ def start(host, port, *argv):
 def ends(processes, timeout=600):
   """[(exit status, stdout, stderr)] of the hosts, without gloo's chatter about its ranks; those that do
   not end are killed, and that is an error."""
-  out, deadline = [], time.monotonic() + timeout
   try:
-    for p in processes:
-      stdout, stderr = p.communicate(timeout=max(deadline - time.monotonic(), 1))
-      quiet = [x for x in stdout.splitlines(keepends=True) if not x.startswith('[Gloo]')]
-      out.append((p.returncode, ''.join(quiet), stderr))
+    with ThreadPoolExecutor(len(processes)) as pool:  # all at once: a full pipe would hold up its host
+      said = list(pool.map(lambda p: p.communicate(timeout=timeout), processes))
   finally:
     for p in processes:
       p.kill()
-  return out
+  quiet = [[x for x in out.splitlines(keepends=True) if not x.startswith('[Gloo]')] for out, _ in said]
+  return [(p.returncode, ''.join(q), e) for p, q, (_, e) in zip(processes, quiet, said, strict=True)]
 
 
 def run(*argv):
   """What `ends` says of both hosts of a program."""
   port = free_port()
   return ends([start(i, port, *argv) for i in range(2)])
+
+
+def cache_on_each_host():
+  """jax keeps what process 0 compiled, by a key that another process does not have: here each keeps its
+  own, or the tests compile everything each time."""
+  from jax._src import compiler, distributed
+
+  plain, state = compiler._cache_write, distributed.global_state
+
+  def write(*args):
+    me, state.process_id = state.process_id, 0
+    try:
+      plain(*args)
+    finally:
+      state.process_id = me
+
+  compiler._cache_write = write
 
 
 if __name__ == '__main__':
@@ -77,4 +93,5 @@ if __name__ == '__main__':
     step(*args)
 
   metrics.Log.step = slowly
+  cache_on_each_host()
   launch.run(train.main)

@@ -1,4 +1,7 @@
-"""A run's folder: checkpoints, the config beside them; other runs open it from the folder alone."""
+"""A run's folder: checkpoints, the config beside them; other runs open it from the folder alone.
+
+A little over 250 lines: who claims, opens and goes on with a folder must agree on what it holds.
+"""
 
 import importlib.metadata
 import json

@@ -16,6 +16,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -76,14 +77,19 @@ def _quieten():
   warnings.filterwarnings('ignore', "coroutine '.*' was never awaited", RuntimeWarning)
 
 
-def _read(path, want):
-  """(meta, items, what is wrong with them or ''), the same in every process. Raises what `want` raises."""
+def _meta(path):
+  """(meta, what is wrong with it or '')."""
   items, wrong = _load(path, {'meta': None})
   try:
     meta = {} if wrong else json.loads(items['meta']['json'])
-    wrong = wrong or ('' if meta.pop('sha256') == _hash(meta) else 'meta is not what was saved')
+    return meta, wrong or ('' if meta.pop('sha256') == _hash(meta) else 'meta is not what was saved')
   except (ValueError, LookupError, TypeError, AttributeError) as e:
-    meta, wrong = {}, f'meta: {_cause(e)}'
+    return {}, f'meta: {_cause(e)}'
+
+
+def _read(path, want):
+  """(meta, items, what is wrong with them or ''), the same in every process. Raises what `want` raises."""
+  meta, wrong = _meta(path)
   wanted = {} if wrong else want(meta)
   items, why = _load(path, wanted) if wanted else ({}, '')
   wrong = wrong or why
@@ -117,21 +123,33 @@ def newest(folder, want):
   raise InputError(f'no checkpoint in {folder} can be read: {each}')
 
 
+class _Best(NamedTuple):
+  """Orbax's protocol of what to keep: the `n` steps of least loss."""
+
+  n: int
+  losses: dict
+
+  def should_preserve(self, checkpoints, *, context):
+    told = {c.step: self.losses.get(c.step) for c in checkpoints}
+    best = sorted((step for step, loss in told.items() if loss is not None), key=told.get)[: self.n]
+    return [c.step in best for c in checkpoints]
+
+
 class Writer:
   """A folder in which one program (of many processes) saves: it clears away what a killed save left, and
   keeps the newest `keep`, the `keep_best` of least loss, and every `keep_every`-th step."""
 
   def __init__(self, folder, keep, keep_best=0, keep_every=0):
-    self.folder, self._saving = Path(folder), None
+    self.folder, self._saving, self._losses = Path(folder), None, {}
     if hosts.first():
       # Orbax's own cleanup is a thread that complains when a run ends at once.
       for unfinished in self.folder.glob('*.orbax-checkpoint-tmp*'):
         shutil.rmtree(unfinished)
     policies = ocp.training.preservation_policies
     kept = [policies.LatestN(keep)]
-    if keep_best:
-      best = dict(get_metric_fn=lambda numbers: numbers['loss'], reverse=True, n=keep_best)
-      kept.append(policies.BestN(**best, keep_checkpoints_without_metrics=False))
+    if keep_best:  # orbax's own policy does not start where a file of its metrics is damaged
+      self._losses = {step: _meta(self.folder / str(step))[0].get('loss') for step in steps(self.folder)}
+      kept.append(_Best(keep_best, self._losses))
     if keep_every:
       kept.append(policies.EveryNSteps(keep_every))
     policy = policies.AnyPreservationPolicy(kept)
@@ -150,16 +168,12 @@ class Writer:
     """Copies `items`, {name: tree}, from the devices and goes on while they are written. `loss` is what the
     best are kept by. Raises InputError when the disk did not take the save before."""
     self.wait()
-    meta = {**meta, 'step': step, 'items': {k: fingerprint.of(x) for k, x in items.items()}}
+    meta = {**meta, 'step': step, 'items': {k: fingerprint.of(x) for k, x in items.items()}, 'loss': loss}
     text = json.dumps({**meta, 'sha256': _hash(meta)})
-    self._saving = step
+    self._saving, self._losses[step] = step, loss
     with self._explained():
-      self._checkpointer.save_checkpointables_async(
-        step,
-        {**items, 'meta': {'json': text, 'step': step}},
-        force=True,
-        metrics=None if loss is None else {'loss': loss},
-      )
+      saved = {**items, 'meta': {'json': text, 'step': step}}
+      self._checkpointer.save_checkpointables_async(step, saved, force=True)
 
   def wait(self):
     """Until the last save is on the disk. Raises InputError when the disk does not take it; what was saved

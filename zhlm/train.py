@@ -62,7 +62,7 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
     made = guard.choose(ok, (params, opt, slow), (state.params, state.opt, state.ema))
     info |= {'skipped': judged.skipped, 'skipped_in_a_row': judged.row}
     if debug:
-      info['first_bad'] = guard.first_bad(batch, state.params, lora.over(grads, frozen), params)
+      info['first_bad'] = guard.first_bad(batch, state.params, lora.join(grads, frozen), params)
     params, opt, slow = made
     return State(state.step + 1, params, opt, judged, slow), info
 

@@ -24,7 +24,7 @@ def nats(run, params):
     return -jnp.sum(logp_BT * batch['weights'])
 
   batches = data.stream(rows, run.config, 0, 'test', ROWS)
-  return math.fsum(float(total(batch)) for batch, _ in batches)
+  return math.fsum(float(total(batch)) for batch, *_ in batches)
 
 
 def evaluate(run):

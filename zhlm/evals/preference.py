@@ -20,7 +20,7 @@ def evaluate(run):
     return rollout.score(net, params, rows, lengths_BC.reshape(-1)).reshape(lengths_BC.shape)
 
   right = {}  # source -> share of each prompt's pairs in the right order: a prompt counts once
-  for i, (batch, _) in enumerate(data.stream(ranked, run.config, 0, 'test', ROWS)):
+  for i, (batch, _, _) in enumerate(data.stream(ranked, run.config, 0, 'test', ROWS)):
     scores_BC = np.asarray(score(batch['tokens'], batch['lengths']))
     share_B = ((scores_BC[:, :, None] > scores_BC[:, None, :]) * batch['weights']).sum((1, 2))
     for j in range(min(ROWS, len(ranked) - i * ROWS)):
