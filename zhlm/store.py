@@ -26,6 +26,10 @@ from orbax.checkpoint import v1 as ocp
 from zhlm import fingerprint, hosts
 from zhlm.errors import InputError
 
+# Seconds in which all hosts have written a save. Where one cannot, its disk full, the others wait for it so
+# long; orbax's own limit is twice that.
+LIMIT = 600
+
 
 def steps(folder):
   """The steps that are there, in order; none that was set aside or is still being written."""
@@ -153,7 +157,10 @@ class Writer:
     if keep_every:
       kept.append(policies.EveryNSteps(keep_every))
     policy = policies.AnyPreservationPolicy(kept)
-    self._checkpointer = ocp.training.Checkpointer(self.folder.resolve(), preservation_policy=policy)
+    context = ocp.Context()
+    context.async_options.timeout_secs = LIMIT
+    with context:
+      self._checkpointer = ocp.training.Checkpointer(self.folder.resolve(), preservation_policy=policy)
 
   def set_aside(self, damaged):
     """Renames damaged steps `STEP.damaged`: for people to look at, never to be listed again."""
