@@ -58,7 +58,7 @@ def pool(processes):
 
   A worker that dies (say, for want of memory) is an InputError that says so.
   """
-  executor = None
+  executor, others = None, multiprocessing.active_children()
 
   def spread(function, tasks):
     nonlocal executor
@@ -68,11 +68,17 @@ def pool(processes):
     if executor is None:
       context = multiprocessing.get_context('spawn')
       executor = concurrent.futures.ProcessPoolExecutor(processes, context, initializer=_worker)
-    waiting = {executor.submit(measured, (function, task)): i for i, task in enumerate(tasks)}
+    waiting = {}
     try:
+      for i, task in enumerate(tasks):
+        waiting[executor.submit(measured, (function, task))] = i
       for done in concurrent.futures.as_completed(waiting):
         yield waiting[done], done.result()
     except concurrent.futures.process.BrokenProcessPool:
+      # A worker that was being spawned while another died is waited for by the executor, and told nothing.
+      for child in multiprocessing.active_children():
+        if child not in others:
+          child.kill()
       raise InputError(
         f'a worker process died in {function.__name__}, perhaps for want of memory; '
         'run again to go on, with fewer --config.processes'
