@@ -1,4 +1,4 @@
-"""Plans for pods that nobody holds, compiled and told: the tables of docs/pods.md and docs/pods_zh.md.
+"""Plans for pods that nobody holds, compiled and told: the tables of docs/pods.md and the READMEs.
 
   make pods                                   all of PLANS, one after another: half an hour on idle cores
   python -m benchmarks.pods --only=7b,ppo     those, the others as they were; --only= writes the tables anew
@@ -34,7 +34,12 @@ PLANS = {
 }
 SCALING = ('7b', '30b-a3b')
 FOLDER = Path('runs/pods')
-PAGES = {'en': Path('docs/pods.md'), 'zh': Path('docs/pods_zh.md')}
+PAGES = {
+  Path('docs/pods.md'): 'en',
+  Path('docs/pods_zh.md'): 'zh',
+  Path('README.md'): 'en',
+  Path('README_zh.md'): 'zh',
+}
 
 _ONLY = flags.DEFINE_list('only', list(PLANS), 'Names of PLANS to compile now.')
 
@@ -160,6 +165,11 @@ def tables(language):
     for x in told:
       label = name if x['program'] == 'update' else f'{name}, {x["program"]}'
       rows += [[label, *cells] for cells in report.sends(x)[:8]]
+  short = [0, 1, 2, 3, 6, 7, 8]  # the columns of the READMEs
+  parts['pods'] = grid(
+    [HEADS['plans'][language][i] for i in short],
+    [[plan_row(name, x)[i] for i in short] for name in SCALING if name in fits for x in fits[name]],
+  )
   parts['sent'] = grid(HEADS['sent'][language], rows)
   for name in SCALING:
     if told := read(name, scaling=True):
@@ -168,7 +178,7 @@ def tables(language):
 
 
 def main(_):
-  """Compiles what --only names, then writes the tables of both pages."""
+  """Compiles what --only names, then writes the tables of the pages that have a place for them."""
   names = [name for name in _ONLY.value if name]
   if wrong := set(names) - set(PLANS):
     raise InputError(f'--only={",".join(sorted(wrong))}: choose from {", ".join(PLANS)}')
@@ -176,7 +186,7 @@ def main(_):
     compile(name)
   for name in set(names) & set(SCALING):
     compile(name, scaling=True)
-  for language, page in PAGES.items():
+  for page, language in PAGES.items():
     text = page.read_text('utf-8')
     for marker, part in tables(language).items():
       pattern = rf'(<!-- {re.escape(marker)}:begin -->\n).*?(<!-- {re.escape(marker)}:end -->)'

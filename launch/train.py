@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from launch import hosts, run, supervise
+from zhlm.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'configs/STAGE.py[:size=…,mesh=…]')
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder: checkpoints, metrics, samples.")
@@ -22,6 +23,8 @@ flags.mark_flags_as_required(['config', 'workdir'])
 
 
 def main(argv):
+  if '://' in _WORKDIR.value:  # it would become a folder of that name, here
+    raise InputError(f'--workdir={_WORKDIR.value}: mount the bucket and name a folder of it')
   if _RESTARTS.value:
     sys.exit(supervise.supervise(_RESTARTS.value, _WORKDIR.value))
 

@@ -77,7 +77,7 @@ launch.run(main)
 """
 MESH = dict(mesh__data=2, mesh__fsdp=2, mesh__tensor=2)
 PRETRAIN = dict(steps=24, save_every=4, keep=100, **MESH)
-PPO = dict(steps=4, save_every=4, eval_every=4, **MESH)
+PPO = dict(steps=4, save_every=4, **MESH)
 
 
 @pytest.fixture(scope='module')

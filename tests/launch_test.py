@@ -133,6 +133,7 @@ def test_a_wrong_command_line_is_told_in_one_line(args, said, tmp_path):
   'program, args, said',
   [
     ('train', ['--config=configs/pretrain.py'], '--workdir'),
+    ('train', ['--config=configs/pretrain.py', '--workdir=gs://mine/run'], 'mount the bucket'),
     ('evaluate', [], '--workdir'),
     ('prepare', ['--config=configs/data.py', '--config.sed=3'], r"'sed'.*did you mean 'seed'"),
     ('prepare', ['--config=configs/data.py:sorce=demo'], r'sorce.*source'),

@@ -131,23 +131,23 @@ def test_resume_is_bitwise(stage, toy, runs, tmp_path, monkeypatch):
   assert len(tiny.lines(tmp_path / 'run')) == 8
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_where_it_can_go_on(number, toy, runs, tmp_path, monkeypatch):
-  """PPO in the middle of a rollout of two updates. The handlers of before are back."""
+def test_a_signal_saves_where_it_can_go_on(toy, runs, tmp_path, monkeypatch):
+  """PPO, both times in the middle of a rollout of two updates. The handlers of before are back."""
   config = tiny.config('ppo', toy, runs, steps=8)
-  before = signal.getsignal(number)
   real = metrics.Log.step
+  for number, at in ((signal.SIGTERM, 3), (signal.SIGINT, 5)):
+    before = signal.getsignal(number)
 
-  def log(self, step, *args):
-    if step == 5:
-      os.kill(os.getpid(), number)
-    return real(self, step, *args)
+    def log(self, step, *args, number=number, at=at):
+      if step == at:
+        os.kill(os.getpid(), number)
+      return real(self, step, *args)
 
-  with monkeypatch.context() as patch:
-    patch.setattr(metrics.Log, 'step', log)
-    with pytest.raises(metrics.Stopped, match='saved at step 5 .* run the same command to go on') as e:
-      train.train(config, tmp_path / 'run')
-  assert e.value.status == 128 + number and signal.getsignal(number) is before
+    with monkeypatch.context() as patch:
+      patch.setattr(metrics.Log, 'step', log)
+      with pytest.raises(metrics.Stopped, match=f'saved at step {at} .* the same command') as e:
+        train.train(config, tmp_path / 'run')
+    assert e.value.status == 128 + number and signal.getsignal(number) is before
   same_bits(train.train(config, tmp_path / 'run'), train.train(config, runs('ppo')))
 
 
