@@ -27,6 +27,7 @@ KINDS = {
   'a full disk': 3,
 }
 SIGNALS = {'SIGTERM': signal.SIGTERM, 'Ctrl-C': signal.SIGINT}
+ENDED = 'the run ended first'  # hosts agree to stop at a step ahead, and the run may have none
 PATIENCE = 600  # seconds for anything to happen before it counts as hung
 
 
@@ -160,6 +161,8 @@ def disturb(kind, processes, program, draw):
     stopped = re.findall(r'saved at step (\d+) in [^\n]*; run the same command', program.said())
     if set(statuses) == {-SIGNALS[kind]}:
       return 'before it listened', True
+    if set(statuses) == {0}:
+      return ENDED, True
     status = 128 + SIGNALS[kind] if len(processes) == 1 else 143  # other hosts hear of SIGTERM alone
     fine = status in statuses and set(statuses) <= {status, 143} and len(set(stopped)) == 1
     fine = fine and int(stopped[0]) in whole(folder)
@@ -223,6 +226,7 @@ def rough(program, steps, every, draw, say):
       time.sleep(draw.random() * 0.3)
       kind = choose(program.folder, program.hosts, draw)
       seen, ok = disturb(kind, processes, program, draw)
+      ok = ok and (seen != ENDED or whole(program.folder)[-1] == steps)
       records.append({'kind': kind, 'step': target, 'from': at, 'seen': seen, 'ok': ok})
       if kind in ('a flipped bit', 'a truncated file'):
         pending = records[-1]
