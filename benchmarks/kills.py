@@ -17,7 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks.disturb import Program, arrays, losses, rough, whole
+from benchmarks.disturb import Program, arrays, losses, quick_to_compile, rough, whole
 from launch import run
 
 _RUNS = flags.DEFINE_integer('runs', 200, 'Disturbances, all together.')
@@ -53,8 +53,7 @@ def programs(folder):
   toy = folder / 'toy'
   env = {
     'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': '--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0 '
-    '--xla_llvm_disable_expensive_passes=true',
+    'XLA_FLAGS': quick_to_compile(devices=1),
     'JAX_COMPILATION_CACHE_DIR': str(folder / 'jax_cache'),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',

@@ -9,16 +9,11 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 import jax
 import pytest
 
+from benchmarks.disturb import quick_to_compile
 from tests import tiny
 from tests.toy import make_toy
 
-# Of the tests' time nine tenths is XLA's compiler; these leave out what it does for speed alone.
-os.environ['XLA_FLAGS'] = (
-  '--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 '
-  '--xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1'
-)
-if jax.__version_info__ <= (0, 11, 0):  # four times faster to compile; not in later ones
-  os.environ['XLA_FLAGS'] += ' --xla_cpu_use_fusion_emitters=false'
+os.environ['XLA_FLAGS'] = quick_to_compile(devices=8)
 jax.config.update('jax_default_matmul_precision', 'highest')
 jax.config.update('jax_compilation_cache_dir', str(Path(__file__).parent.parent / '.jax_cache'))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
