@@ -1,6 +1,8 @@
 """What a run writes: whole lines, each step once, and numbers that can be believed."""
 
 import json
+import subprocess
+import sys
 import types
 
 import jax
@@ -170,3 +172,9 @@ def test_the_clock_is_read_by_people(seconds, text):
 def test_stopped_says_how_to_go_on():
   stopped = metrics.Stopped(15, 7, 'runs/x')
   assert stopped.status == 143 and 'saved at step 7 in runs/x' in str(stopped)
+
+
+def test_a_run_imports_no_torch(tmp_path):
+  """Which takes longer to import than all that a run needs."""
+  code = 'import sys; from zhlm import metrics, train; metrics.tensorboard(sys.argv[1], 0).close()'
+  subprocess.run([sys.executable, '-c', f'{code}; assert "torch" not in sys.modules', tmp_path], check=True)

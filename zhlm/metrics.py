@@ -10,7 +10,6 @@ from pathlib import Path
 import jax
 from rich import progress
 from rich.table import Column
-from tensorboardX import SummaryWriter
 
 from zhlm import attention
 from zhlm.errors import InputError
@@ -130,6 +129,18 @@ def profiler(workdir, first, last):
       end()
 
 
+def tensorboard(folder, start):
+  """A writer of TensorBoard's events after step `start`. tensorboardX would import a torch that is
+  there, two seconds and more for nothing that is used here: it is shown none."""
+  torch = sys.modules.get('torch')
+  sys.modules['torch'] = torch  # None is an ImportError
+  from tensorboardX import SummaryWriter
+
+  if torch is None:
+    del sys.modules['torch']
+  return SummaryWriter(str(folder), purge_step=start)
+
+
 class Log:
   """The numbers of one run, in the order of its steps; only process 0 writes. On a terminal the progress
   line is rewritten in place; elsewhere each report is a line."""
@@ -148,7 +159,7 @@ class Log:
       return
     truncate(self.workdir / 'metrics.jsonl', start)
     self.file = open(self.workdir / 'metrics.jsonl', 'a', buffering=1)  # noqa: SIM115
-    self.board = SummaryWriter(str(self.workdir / 'tensorboard'), purge_step=start)
+    self.board = tensorboard(self.workdir / 'tensorboard', start)
     self.bar = progress.Progress(
       progress.TextColumn('{task.description}', table_column=Column(min_width=len(config.stage))),
       progress.BarColumn(10),
