@@ -80,6 +80,10 @@ def get_config(size='demo', mesh='one'):
   c.reward = ConfigDict()
   c.reward.C = 4  # completions of a prompt compared at once; more than these are left out
 
+  c.dpo = ConfigDict()
+  c.dpo.loss = 'dpo'  # or 'ipo', which does not draw answers infinitely far apart
+  c.dpo.beta = 0.1  # reward of a nat of log π/π_ref: larger keeps nearer to the reference
+
   c.ppo = ConfigDict()
   c.ppo.reward_from = ''  # the reward model's run
   c.ppo.prompt_tokens = 32  # prompts are padded to this; longer ones are left out

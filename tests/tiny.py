@@ -9,10 +9,11 @@ from zhlm import train as loop
 STARTS = {
   'sft': {'init_from': 'pretrain'},
   'reward': {'init_from': 'sft'},
+  'dpo': {'init_from': 'sft'},
   'ppo': {'init_from': 'sft', 'ppo.reward_from': 'reward'},
 }
 # Enough steps of SFT and reward that answers end and scores differ.
-STEPS = {'pretrain': 5, 'sft': 40, 'reward': 20, 'ppo': 8}
+STEPS = {'pretrain': 5, 'sft': 40, 'reward': 20, 'dpo': 5, 'ppo': 8}
 
 
 def plain(stage):
