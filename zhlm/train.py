@@ -26,7 +26,8 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
 
   Gradients, updates and `state.opt` are of what trains: with `adapters`, of those only (`optim.split`).
   An update that `guard.judge` refuses leaves the state as it is, and is counted. ema: decay of the average
-  of the weights. debug: tells the first array that is not finite, as `first_bad`.
+  of the weights. A loss of several terms, {name: loss}, is their sum, and the norms of their gradients are
+  told apart. debug: tells the first array that is not finite, as `first_bad`.
   """
 
   def split(x):  # by stride: a block would put each microbatch on few of the devices
@@ -42,10 +43,12 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
       rng_i = jax.random.fold_in(rng, i)
 
       def of(trained):
-        return loss(lora.join(trained, frozen), microbatch, rng_i)
+        value, info = loss(lora.join(trained, frozen), microbatch, rng_i)
+        return value if isinstance(value, dict) else {'loss': value}, info
 
-      (value, info), grads = jax.value_and_grad(of, has_aux=True)(at)
-      return grads, {'loss': value, **info}
+      terms, pull, info = jax.vjp(of, at, has_aux=True)
+      grads = {name: pull({k: jnp.float32(k == name) for k in terms})[0] for name in terms}
+      return grads, {'loss': sum(terms.values()), **info}
 
     parts = (jnp.arange(microbatches), jax.tree.map(split, losses.weights_sum_to_one(batch)))
     shapes = jax.eval_shape(part, jax.tree.map(lambda x: x[0], parts))
@@ -53,6 +56,9 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
     (grads, info), _ = jax.lax.scan(
       lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
     )
+    if len(grads) > 1:
+      info |= {f'grad_norm_{name}': optax.global_norm(x) for name, x in grads.items()}
+    grads = jax.tree.map(lambda *x: sum(x), *grads.values())
     updates, opt = tx.update(grads, state.opt, trained)
     params = lora.join(optax.apply_updates(trained, updates), frozen)
     info |= {'grad_norm': optax.global_norm(grads), 'param_norm': optax.global_norm(params)}
