@@ -62,6 +62,7 @@ def test_script_is_the_one_that_is_wanted(prompt, said, wanted, score):
     ('你好', '“”的意思是：高地。', 'definition', 0),
     ('接歇后语：泥菩萨过河——', '泥菩萨过河——自身难保', 'riddle', 1),
     ('接歇后语：泥菩萨过河——', '自身难保', 'riddle', 0),
+    ('讲一讲：山——水', '火', 'word', 1),  # no question of the demo's
     (ASKED, '高山', 'word', 1),
     (ASKED, '高地', 'word', 0),
     ('你好', ' ', 'word', 0),

@@ -10,7 +10,7 @@ _FORMS = {
   'sentence': r'.*[。！？…][”’」』）]*',
   'number': r'[-−]?\d+(?:\.\d+)?',
 }
-_WORD = re.compile('“(.+?)”|：(.+?)——')
+_WORD = re.compile('“(.+?)”|：(.+?)——$')
 _SCRIPTS = ('hans', 'hant')
 
 
@@ -76,7 +76,7 @@ def format(prompt, completion, form: str):
 
 
 def word(question):
-  """The word that a question of the demo asks about, in “” or before ——; '' where there is none."""
+  """The word that a question of the demo asks about, in “” or before a last ——; '' where there is none."""
   found = _WORD.search(question)
   return found[1] or found[2] if found else ''
 
