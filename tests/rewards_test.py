@@ -1,7 +1,10 @@
 """A reward is a weighted sum of named parts, and whatever is wrong with one is told by name."""
 
+import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +136,13 @@ def test_the_rules_are_the_public_functions_of_prompt_and_completion(monkeypatch
   assert not [name for name in rewards.names() if '_' in name]
   assert {'verse.rhyme', 'text.length', 'arithmetic.answer'} <= set(rewards.names())
   assert not {'text.word', 'text.head', 'arithmetic.solve', 'numerals.last'} & set(rewards.names())
+
+
+@pytest.mark.parametrize('page', ['rewards.md', 'rewards_zh.md'])
+def test_the_pages_list_every_rule_and_its_options(page):
+  text = (Path(__file__).parent.parent / 'docs' / page).read_text('utf-8')
+  rows = dict(re.findall(r'^\| `([\w.]+)([^`]*)` \|', text, re.M))
+  assert sorted(rows) == rewards.names()
+  for name, options in rows.items():
+    taken = list(inspect.signature(rewards.rule(name)).parameters)[2:]
+    assert len(re.findall('[A-Z]+', options)) == len(taken), name
