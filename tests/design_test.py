@@ -25,7 +25,7 @@ ORDER = [
   ['zhlm.validation'],
   ['zhlm.stages', 'zhlm.convert'],
   ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
-  ['zhlm.demo'],
+  ['zhlm.demo', 'zhlm.rewards'],
   ['zhlm.collect', 'zhlm.clean'],
   ['zhlm.data'],
   ['zhlm.generate'],

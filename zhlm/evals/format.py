@@ -4,21 +4,18 @@ Definitions and riddles have one exact form, which names the very word that was 
 hold the word it was to mention; every answer must end by itself.
 """
 
-import re
-
 from zhlm.data import chat
 from zhlm.evals.answers import answer, text
+from zhlm.rewards import text as rules
 
 QUESTIONS = 64  # a source
 
 
 def well_formed(question, reference, said, ended):
   """Whether `said` ended and has the form of the reference answer."""
-  fixed = re.match(r'“.+?”的意思是：|.+?——', reference)
-  if fixed:
-    return ended and said.startswith(fixed[0]) and len(said) > len(fixed[0])
-  keyword = re.search(r'“(.+?)”', question)
-  return ended and bool(said.strip()) and (keyword is None or keyword[1] in said)
+  if fixed := rules.head(reference):
+    return ended and said.startswith(fixed) and len(said) > len(fixed)
+  return ended and bool(said.strip()) and rules.word(question) in said
 
 
 def evaluate(run):
