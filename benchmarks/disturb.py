@@ -29,7 +29,7 @@ KINDS = {
 }
 SIGNALS = {'SIGTERM': signal.SIGTERM, 'Ctrl-C': signal.SIGINT}
 ENDED = 'the run ended first'  # hosts agree to stop at a step ahead, and the run may have none
-PATIENCE = 600  # seconds for anything to happen before it counts as hung
+PATIENCE = 900  # seconds for anything to happen before it counts as hung; more than store.LIMIT
 
 
 def quick_to_compile(devices):
