@@ -38,7 +38,7 @@ FIELDS = {
   'optimizer.warmup_steps': 2,
   'optimizer.decay': 'constant',
 }
-PPO = {'ppo.prompt_tokens': 16, 'ppo.new_tokens': 8, 'ppo.minibatches': 2, 'ppo.epochs': 2}
+PPO = {'rollout.prompt_tokens': 16, 'rollout.new_tokens': 8, 'rollout.minibatches': 2, 'rollout.epochs': 2}
 START = {'steps': 20, 'save_every': 20}  # of the runs that PPO starts from
 SCENARIOS = {  # (stage, hosts): weight; one of two hosts can be killed alone
   ('pretrain', 1): 4,
@@ -61,12 +61,13 @@ def programs(folder):
   starts = {
     'sft': {'init_from': 'pretrain_start'},
     'reward': {'init_from': 'sft_start'},
-    'ppo': {'init_from': 'sft_start', 'ppo.reward_from': 'reward_start'},
+    'ppo': {'init_from': 'sft_start', 'rollout.reward': 'reward_start'},
   }
 
   def program(stage, hosts=1, name='', **more):
     fields = {**FIELDS, **(PPO if stage == 'ppo' else {}), **more, 'data': toy}
-    fields |= {k: folder / v for k, v in starts.get(stage, {}).items()}
+    runs = {k: folder / v for k, v in starts.get(stage, {}).items()}
+    fields |= {k: f'run:{v}' if k == 'rollout.reward' else v for k, v in runs.items()}
     own = dict(env)
     if hosts > 1:
       fields['mesh.fsdp'] = hosts  # every weight is cut over the hosts

@@ -84,20 +84,32 @@ def get_config(size='demo', mesh='one'):
   c.dpo.loss = 'dpo'  # or 'ipo', which does not draw answers infinitely far apart
   c.dpo.beta = 0.1  # reward of a nat of log π/π_ref: larger keeps nearer to the reference
 
+  c.rollout = ConfigDict()  # of ppo, grpo, rloo, which learn from their own answers
+  c.rollout.reward = ''  # 'run:FOLDER' of a reward model, rules, or a weighted sum of both: docs/rewards.md
+  c.rollout.prompt_tokens = 32  # prompts are padded to this; longer ones are left out
+  c.rollout.new_tokens = 48  # at most, in an answer
+  c.rollout.temperature = 1.0  # of sampling, and so of every log-probability
+  c.rollout.samples = 1  # answers to a prompt; grpo and rloo compare them and need two
+  c.rollout.minibatches = 2  # of batch.B rows each; together one rollout
+  c.rollout.epochs = 2  # passes over a rollout
+  c.rollout.no_end_penalty = 1.0  # deviations of score off for an answer without an end
+
   c.ppo = ConfigDict()
-  c.ppo.reward_from = ''  # the reward model's run
-  c.ppo.prompt_tokens = 32  # prompts are padded to this; longer ones are left out
-  c.ppo.new_tokens = 48  # at most, in an answer
-  c.ppo.temperature = 1.0  # of sampling, and so of every log-probability
-  c.ppo.minibatches = 2  # of batch.B rows each; together one rollout
-  c.ppo.epochs = 2  # passes over a rollout
   c.ppo.kl_cost = 0.05  # β, a nat of KL in deviations of the score
+  c.ppo.kl_target = 0.0  # nats an answer that β is adapted to (Ziegler et al. 2019: 6); 0: β stays
+  c.ppo.kl_horizon = 10_000  # answers in which β may grow by a fifth of itself
+  c.ppo.kl_loss = 0.0  # weight of KL in the loss itself, beside that in the reward
+  c.ppo.kl_estimate = 'k2'  # of that: 'k1', 'k2', 'k3', all with the gradient of KL
   c.ppo.clip = 0.2  # how far the ratio of probabilities may pay
   c.ppo.value_clip = 0.2  # how far the value may move from the rollout's, in the loss
   c.ppo.value_cost = 0.1  # weight of the value's loss beside the policy's
+  c.ppo.value_from = 'reward'  # begins as the reward model; or 'policy': its trunk, 'zero': and a zero head
   c.ppo.gamma = 1.0  # discount
   c.ppo.lam = 0.95  # of generalised advantage estimation
-  c.ppo.no_end_penalty = 1.0  # deviations of score off for an answer without an end
+  c.ppo.whiten_rewards = False  # to deviation 1 a rollout; OpenAI 2019 did: shorter answers, liked less
+  c.ppo.whiten_advantages = True  # to mean 0 and deviation 1 a rollout; noise where all is learnt
+  c.ppo.mean = 'token'  # of the loss; or 'sequence', 'constant': see zhlm/online.py
+  c.ppo.pretrain_cost = 0.0  # γ of PPO-ptx: weight of batch.B rows of pretraining in every update
 
   c.optimizer = ConfigDict()
   # 'adamw'; 'muon': matrices by Muon, the rest by Adam; 'adafactor': next to no state; 'lion': half of

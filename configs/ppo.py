@@ -1,7 +1,7 @@
 """PPO: the policy answers prompts, the reward model scores them, and the policy moves towards the score.
 
   python -m launch.train --config=configs/ppo.py:size=demo,mesh=one \
-    --config.init_from=runs/demo/sft --config.ppo.reward_from=runs/demo/reward --workdir=runs/demo/ppo
+    --config.init_from=runs/demo/sft --config.rollout.reward=run:runs/demo/reward --workdir=runs/demo/ppo
 
 Expect, at size demo on two CPU cores: two minutes, score 0 -> 1.3 deviations of the SFT policy's at a KL of
 4 to 5 nats, and no collapse: distinct-2 stays at three quarters of SFT's.
@@ -16,16 +16,16 @@ def get_config(arg=''):
   c.stage = 'ppo'
   c.evals = ('win_rate', 'samples')
   c.init_from = 'runs/demo/sft'
-  c.ppo.reward_from = 'runs/demo/reward'
+  c.rollout.reward = 'run:runs/demo/reward'
   c.optimizer.eps = 1e-5  # OpenAI's 2019 code and every reproduction since
   c.log_every = 2
   if o['size'] == 'demo':
     c.batch.B = 32
-    c.ppo.minibatches = 1
-    c.ppo.epochs = 2
+    c.rollout.minibatches = 1
+    c.rollout.epochs = 2
     c.steps = 40
     c.ppo.kl_cost = 0.2  # 0.05 wins more often but repeats itself: distinct-2 falls below half of SFT's
-    c.ppo.prompt_tokens = 16
+    c.rollout.prompt_tokens = 16
     c.optimizer.learning_rate = 1e-4
     c.optimizer.warmup_steps = 4
     c.eval_every = 20

@@ -28,7 +28,7 @@ python -m launch.evaluate --workdir="$RUN/reward"
 
 # 5. PPO：朝奖励改进，不离开太远 · PPO: improve towards the reward without going far
 python -m launch.train --config=configs/ppo.py:"$WITH" --config.data="$RUN" \
-  --config.init_from="$RUN/sft" --config.ppo.reward_from="$RUN/reward" --workdir="$RUN/ppo"
+  --config.init_from="$RUN/sft" --config.rollout.reward="run:$RUN/reward" --workdir="$RUN/ppo"
 python -m launch.evaluate --workdir="$RUN/ppo"
 
 # 6. 结果与报告；然后和它聊天 · results and report; then talk to it

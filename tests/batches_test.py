@@ -127,7 +127,7 @@ def test_an_answer_that_is_too_long_weighs_nothing(toy):
 
 
 def test_prompts_are_whole_and_padded_on_the_right(toy):
-  config = tiny.config('ppo', toy, ppo__prompt_tokens=12)
+  config = tiny.config('ppo', toy, rollout__prompt_tokens=12)
   prompts = data.Prompts(config, 'train')
   lengths = [len(r['tokens']) for r in prompts.source]
   assert len(prompts) == sum(n <= 12 for n in lengths) > 0

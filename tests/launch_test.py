@@ -188,11 +188,11 @@ def test_what_cannot_train_is_told_in_one_line(fields, said, refused, toy, tmp_p
 
 def test_ppo_says_what_it_must_start_from(refused, runs, toy, tmp_path):
   said = refused(tiny.config('ppo', toy), tmp_path / 'run')
-  assert '--config.init_from' in said and '--config.ppo.reward_from' in said
-  fields = {'init_from': str(runs('sft')), 'ppo__reward_from': str(runs('sft'))}
+  assert '--config.rollout.reward=run:FOLDER' in said
+  fields = {'init_from': str(runs('sft')), 'rollout__reward': f'run:{runs("sft")}'}
   assert "networks ['policy'], not 'reward'" in refused(tiny.config('ppo', toy, **fields), tmp_path / 'run')
-  said = refused(tiny.config('ppo', toy, runs, ppo__prompt_tokens=2), tmp_path / 'run')
-  assert 'no train prompt within ppo.prompt_tokens=2' in said
+  said = refused(tiny.config('ppo', toy, runs, rollout__prompt_tokens=2), tmp_path / 'run')
+  assert 'no train prompt within rollout.prompt_tokens=2' in said
 
 
 def test_a_folder_of_another_run_is_left_as_it_is(refused, runs, toy, tmp_path):

@@ -69,10 +69,9 @@ def test_the_reference_of_adapters_is_the_policy_without_them(toy, runs, tmp_pat
     _, _, carry = next(stage.batches(lambda: networks, 0, 'train'))
     rows = carry['rollout']
     plain = model.make(tiny.plain('ppo'))
-    logp_ref, _ = rollout.reads(plain, sft, rows['tokens'], rows['targets'], config.ppo.temperature)
-    logp, _ = rollout.reads(
-      model.make(config), state.params['policy'], rows['tokens'], rows['targets'], config.ppo.temperature
-    )
+    read = (rows['tokens'], rows['targets'], config.rollout.temperature)
+    logp_ref, _ = rollout.reads(plain, sft, *read)
+    logp, _ = rollout.reads(model.make(config), state.params['policy'], *read)
   kl = ((logp - logp_ref) * rows['weights']).sum(1).mean()
   assert float(carry['info']['kl']) == pytest.approx(float(kl), abs=1e-4) and abs(float(kl)) > 1e-3
   lines = tiny.lines(tmp_path / 'run')

@@ -179,7 +179,7 @@ def test_whitened_advantages_and_frozen_numbers_are_in_the_batch(ppo, toy, runs)
 
 def test_ppo_finds_what_the_reward_model_likes(toy, runs, tmp_path):
   # The score rises at every seed tried, by 0.2 to 2 of its deviations, for the toy's networks are tiny.
-  how = dict(steps=80, save_every=80, ppo__kl_cost=0.0, ppo__epochs=2, optimizer__learning_rate=2e-3)
+  how = dict(steps=80, save_every=80, ppo__kl_cost=0.0, rollout__epochs=2, optimizer__learning_rate=2e-3)
   tiny.train('ppo', toy, tmp_path / 'run', runs, seed=1, **how)
   score = [x['score'] for x in tiny.lines(tmp_path / 'run')]
   # In the reference's deviations, over the first rollout of four updates: the reference's own answers.

@@ -10,7 +10,7 @@ STARTS = {
   'sft': {'init_from': 'pretrain'},
   'reward': {'init_from': 'sft'},
   'dpo': {'init_from': 'sft'},
-  'ppo': {'init_from': 'sft', 'ppo.reward_from': 'reward'},
+  'ppo': {'init_from': 'sft', 'rollout.reward': 'reward'},
 }
 # Enough steps of SFT and reward that answers end and scores differ.
 STEPS = {'pretrain': 5, 'sft': 40, 'reward': 20, 'dpo': 5, 'ppo': 8}
@@ -30,23 +30,25 @@ def config(name, data, runs=None, /, **fields):
   default = {
     'data': str(data),
     'init_from': '',
-    'ppo__reward_from': '',
+    'rollout__reward': '',
     'steps': STEPS.get(name, 5),
     'batch__B': 8,
     'log_every': 1,
     'eval_every': 0,
     'eval_batches': 1,
     'save_every': 4,
-    'ppo__prompt_tokens': 16,
-    'ppo__new_tokens': 8,
-    'ppo__minibatches': 2,
-    'ppo__epochs': 1,
+    'rollout__prompt_tokens': 16,
+    'rollout__new_tokens': 8,
+    'rollout__minibatches': 2,
+    'rollout__epochs': 1,
     'optimizer__learning_rate': 3e-3,
     'optimizer__warmup_steps': 2,
     'optimizer__decay': 'constant',
     'seed': 0,
   }
   starts = {k.replace('.', '__'): str(runs(s)) for k, s in STARTS.get(name, {}).items()} if runs else {}
+  if starts.get('rollout__reward'):
+    starts['rollout__reward'] = f'run:{starts["rollout__reward"]}'
   for field, value in {**default, **starts, **fields}.items():
     *path, last = field.split('__')
     node = c

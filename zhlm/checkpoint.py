@@ -5,7 +5,6 @@ A little over 250 lines: who claims, opens and goes on with a folder must agree 
 
 import importlib.metadata
 import json
-import operator
 import subprocess
 import zlib
 from pathlib import Path
@@ -191,11 +190,11 @@ def load(folder, network, into=None):
 
 def open_frozen(stage, config):
   """The networks that a stage never trains, {name: params}. Raises InputError where no run is named."""
-  folders = {name: operator.attrgetter(field)(config) for name, (field, _) in stage.frozen.items()}
-  if not all(folders.values()):
-    fields = ' and '.join(dict.fromkeys(f'--config.{field}=RUN' for field, _ in stage.frozen.values()))
-    raise InputError(f'{config.stage} needs {fields}, for its networks {" and ".join(folders)}')
-  return {name: load(folders[name], there) for name, (_, there) in stage.frozen.items()}
+  if missing := [name for name, (folder, _) in stage.frozen.items() if not folder]:
+    raise InputError(
+      f'{config.stage} needs --config.init_from=RUN, for its network {" and ".join(missing)}'
+    )
+  return {name: load(folder, there) for name, (folder, there) in stage.frozen.items()}
 
 
 class Run:

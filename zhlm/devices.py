@@ -84,3 +84,13 @@ def put_batch(mesh, batch):
     return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(rows, x)
 
   return jax.tree.map(put, batch)
+
+
+def local_rows(mesh, x):
+  """The rows of a global array, cut along B alone, that this process's devices hold, as numpy, in the order
+  of `host_rows`."""
+  found = {}
+  for shard in x.addressable_shards:
+    first = shard.index[0].start or 0
+    found.update(enumerate(np.asarray(shard.data), first))
+  return np.stack([found[row] for row in host_rows(mesh, len(x))])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from zhlm import generate
+from zhlm.sharding import constrain
 
 
 def join(prompts_BP, lengths_B, answers_BN, count_B):
@@ -40,12 +41,14 @@ def answer_mask(T, lengths_B, count_B):
   return ((t >= first_B1) & (t < first_B1 + count_B[:, None])).astype(jnp.float32)
 
 
-def complete(nets, networks, prompts_BP, lengths_B, key, *, new, stop, temperature, player='policy'):
-  """Answers every prompt with the network `player` and reads the answers with 'reference' and 'reward'.
+def complete(
+  nets, networks, prompts_BP, lengths_B, key, *, new, stop, temperature, player='policy', scorers=()
+):
+  """Answers every prompt with the network `player` and reads the answers with 'reference' and `scorers`.
 
   nets, networks: modules and weights by name. Returns arrays of [B, T] for T = P + new - 1 predictions
-  (tokens, targets, mask, logp, logp_ref, entropy) and of [B] (score: raw, of the reward model; count:
-  tokens of the answer; ended).
+  (tokens, targets, logp, logp_ref, entropy; mask: the answer's; window: that of an answer of all `new`) and
+  of [B] (count: tokens of the answer; ended; scores: raw, {scorer: [B]}), and `answers` [B, new].
   """
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(prompts_BP.shape[0]))
   answers_BN, count_B = generate.sample(
@@ -53,19 +56,22 @@ def complete(nets, networks, prompts_BP, lengths_B, key, *, new, stop, temperatu
   )
   tokens_BT = join(prompts_BP, lengths_B, answers_BN, count_B)
   total_B = lengths_B + count_B
-  score_B = score(nets['reward'], networks['reward'], tokens_BT, total_B)
+  scores = {name: score(nets[name], networks[name], tokens_BT, total_B) for name in scorers}
   ended_B = jnp.take_along_axis(tokens_BT, (total_B - 1)[:, None], 1)[:, 0] == stop
   tokens_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
   logp_BT, entropy_BT = reads(nets[player], networks[player], tokens_BT, targets_BT, temperature)
   logp_ref_BT, _ = reads(nets['reference'], networks['reference'], tokens_BT, targets_BT, temperature)
+  T = tokens_BT.shape[1]
   return {
     'tokens': tokens_BT,
     'targets': targets_BT,
-    'mask': answer_mask(tokens_BT.shape[1], lengths_B, count_B),
+    'mask': answer_mask(T, lengths_B, count_B),
+    'window': answer_mask(T, lengths_B, jnp.full_like(count_B, new)),
     'logp': logp_BT,
     'logp_ref': logp_ref_BT,
     'entropy': entropy_BT,
-    'score': score_B,
+    'scores': scores,
     'count': count_B,
     'ended': ended_B,
+    'answers': constrain(answers_BN, 'B_'),
   }

@@ -27,4 +27,5 @@ def _weighed(loss, params, batch):
   """(loss, metrics, the batch's weight before it is scaled to one)."""
   leaves = jax.tree_util.tree_leaves_with_path(batch)
   weight = sum(x.sum() for path, x in leaves if path[-1].key == 'weights')
-  return *loss(params, losses.weights_sum_to_one(batch), jax.random.key(0)), weight
+  value, numbers = loss(params, losses.weights_sum_to_one(batch), jax.random.key(0))
+  return sum(jax.tree.leaves(value)), numbers, weight

@@ -45,10 +45,10 @@ def reward(spm, row, limit):
 
 
 def ppo(spm, row, limit):
-  """A prompt, up to where the assistant starts to write."""
+  """A prompt, up to where the assistant starts to write, and what the user says last, for rules to read."""
   tokens = chat.encode_prompt(spm, row['prompt'])
   if len(tokens) <= limit:
-    yield {'tokens': tokens}
+    yield {'tokens': tokens, 'text': row['prompt'][-1]['content']}
 
 
 STAGES = {  # stage: (table it is made of, row → examples)

@@ -116,16 +116,19 @@ class Ranked:
 
 
 class Prompts:
-  """Prompts for the policy to answer, right-padded: {tokens [P], lengths}; longer ones are left out."""
+  """Prompts for the policy to answer, right-padded: {tokens [P], lengths, part, row}; longer ones are left
+  out. `said(prompts, part, row)` is what the user says in one of them; part: the number of its folder."""
 
   def __init__(self, config, split):
     path = folder(config, 'ppo')
-    self.source, self.P = records.open_split(path, split), config.ppo.prompt_tokens
+    self.source, self.P = records.open_split(path, split), config.rollout.prompt_tokens
+    mixed = mixture.folders(config) if split == 'train' and config.mixture else [config.data]
+    self.part = mixed.index(config.data)
     lengths = records.lengths(path, split)
     self.fitting = np.flatnonzero(lengths <= self.P)
     if not len(self.fitting):
       raise InputError(
-        f'{path}: no {split} prompt within ppo.prompt_tokens={self.P} (shortest {lengths.min()})'
+        f'{path}: no {split} prompt within rollout.prompt_tokens={self.P} (shortest {lengths.min()})'
       )
 
   def __len__(self):
@@ -133,7 +136,15 @@ class Prompts:
 
   def __getitem__(self, index):
     tokens = self.source[int(self.fitting[index])]['tokens']
-    return {'tokens': np.pad(tokens, (0, self.P - len(tokens))), 'lengths': np.int32(len(tokens))}
+    tokens_P = np.pad(tokens, (0, self.P - len(tokens)))
+    where = {'part': np.int32(self.part), 'row': np.int32(self.fitting[index])}
+    return {'tokens': tokens_P, 'lengths': np.int32(len(tokens)), **where}
+
+
+def said(prompts, part, row):
+  """The last thing that the user says in a prompt of `sources` of Prompts, by the numbers it carries."""
+  found = list(prompts.values())[part] if isinstance(prompts, dict) else prompts
+  return found.source[int(row)]['text']
 
 
 class Filled:

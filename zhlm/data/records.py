@@ -27,7 +27,7 @@ FEATURES = {  # dtype of a flat array, of a number ('scalar'), or text
     'ranks': 'int32',
     'source': 'text',
   },
-  'ppo': {'tokens': 'int32'},
+  'ppo': {'tokens': 'int32', 'text': 'text'},
 }
 
 

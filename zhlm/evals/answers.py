@@ -33,7 +33,7 @@ def answer(run, params, prompts, *, temperature=1.0, new=None, seed=0, stop=None
   net = model.make(run.config)
   stop = chat.end_of_turn(run.tokenizer) if stop is None else stop
   P = -(-max(map(len, prompts)) // 16) * 16
-  new = new or run.config.ppo.new_tokens
+  new = new or run.config.rollout.new_tokens
   key, out = jax.random.key(seed), []
   for i in range(0, len(prompts), ROWS):
     tokens_BP, lengths_B = pad(prompts[i : i + ROWS], ROWS, P)

@@ -25,7 +25,7 @@ def divergence(run, policy, reference, prompts, answers):
   def nats(tokens_BT, lengths_B, prompt_B):
     tokens, targets = tokens_BT[:, :-1], tokens_BT[:, 1:]
     mask_BT = rollout.answer_mask(T - 1, prompt_B, lengths_B - prompt_B)
-    t = run.config.ppo.temperature
+    t = run.config.rollout.temperature
     logp_BT, _ = rollout.reads(net, policy, tokens, targets, t)
     return ((logp_BT - rollout.reads(net, reference, tokens, targets, t)[0]) * mask_BT).sum(1)
 
@@ -50,7 +50,7 @@ def evaluate(run):
   )
   policies = {'ppo': run.load('policy'), 'sft': checkpoint.load(run.config.init_from, 'policy')}
   answers = {
-    name: answer(run, params, prompts, temperature=run.config.ppo.temperature, seed=i)
+    name: answer(run, params, prompts, temperature=run.config.rollout.temperature, seed=i)
     for i, (name, params) in enumerate(policies.items())
   }
   texts = {k: [text(run, ids) for ids, _ in x] for k, x in answers.items()}

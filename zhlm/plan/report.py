@@ -27,7 +27,7 @@ def _tokens(plan, name):
   if name == 'update':
     shape = args[1]['tokens'].shape
     return math.prod(shape), shape[-1]
-  new = plan.config.ppo.new_tokens
+  new = plan.config.rollout.new_tokens
   return shapes['tokens'].shape[0] * new, shapes['tokens'].shape[1] + new
 
 

@@ -15,14 +15,15 @@ from zhlm.errors import InputError
 class Stage(NamedTuple):
   """init(rng) -> params, a dict of networks, boxed with their axes' letters.
 
-  loss(params, batch, rng) -> (loss, metrics): sums weighted by the batch's `weights`.
+  loss(params, batch, rng) -> (loss, metrics): sums weighted by the batch's `weights`; a loss of several
+    terms is {name: loss}.
   batches(networks, start, split, carry=None) -> iterator of (batch, info, carry) from batch number `start`;
     `train` never ends, other splits are read once, in order. A batch holds `tokens` and `weights`; info,
     numbers to log; carry, what a later call with the next number needs to go on: {} where batch i depends
     on (seed, i) alone. networks() gives all networks of the moment, trained and frozen.
   shapes() -> the batch of one update as ShapeDtypeStructs. carry_shapes() -> the same for the carry.
   start: {network: (run folder, network there)}, weights to begin with in place of init's.
-  frozen: {network: (config field with the run folder, network there)}, opened once, never trained.
+  frozen: {network: (run folder, network there)}, opened once, never trained.
   programs() -> {name: (function, abstract arguments)}: what runs compiled beside the update.
   """
 

@@ -77,6 +77,6 @@ def make(config) -> Stage:
     shape = {k: v for k, v in shapes().items() if k != 'logp_ref'}
     return {'reference': (reference, (checkpoint.transformer_shapes(config, 'lm'), shape))}
 
-  frozen = {} if config.model.lora_rank else {'reference': ('init_from', 'policy')}
   start = {'policy': (config.init_from, 'policy')}
+  frozen = {} if config.model.lora_rank else {'reference': start['policy']}
   return Stage(init, loss, batches, shapes, start, frozen, programs=programs)
