@@ -111,6 +111,18 @@ def get_config(size='demo', mesh='one'):
   c.ppo.mean = 'token'  # of the loss; or 'sequence', 'constant': see zhlm/online.py
   c.ppo.pretrain_cost = 0.0  # γ of PPO-ptx: weight of batch.B rows of pretraining in every update
 
+  c.grpo = ConfigDict()
+  c.grpo.kl_cost = 0.04  # β, weight of KL in the loss
+  c.grpo.kl_estimate = 'k3'  # its value; its gradient is KL's: see zhlm/estimators.py
+  c.grpo.clip = 0.2  # how far the ratio of probabilities may pay
+  c.grpo.spread = True  # divide by the deviation of a prompt's scores; False is Dr. GRPO's
+  c.grpo.mean = 'sequence'  # or 'token', 'constant' (Dr. GRPO's): see zhlm/online.py
+
+  c.rloo = ConfigDict()
+  c.rloo.kl_cost = 0.05  # β, a nat of KL in deviations of the score
+  c.rloo.clip = 0.2  # how far the ratio of a whole answer's probabilities may pay
+  c.rloo.whiten = False  # advantages to deviation 1 a rollout
+
   c.optimizer = ConfigDict()
   # 'adamw'; 'muon': matrices by Muon, the rest by Adam; 'adafactor': next to no state; 'lion': half of
   # Adam's, wants a rate 3-10 times lower and b2=0.98; 'schedule_free': wants decay='constant'

@@ -11,9 +11,11 @@ STARTS = {
   'reward': {'init_from': 'sft'},
   'dpo': {'init_from': 'sft'},
   'ppo': {'init_from': 'sft', 'rollout.reward': 'reward'},
+  'grpo': {'init_from': 'sft', 'rollout.reward': 'reward'},
+  'rloo': {'init_from': 'sft', 'rollout.reward': 'reward'},
 }
 # Enough steps of SFT and reward that answers end and scores differ.
-STEPS = {'pretrain': 5, 'sft': 40, 'reward': 20, 'dpo': 5, 'ppo': 8}
+STEPS = {'pretrain': 5, 'sft': 40, 'reward': 20, 'dpo': 5, 'ppo': 8, 'grpo': 5, 'rloo': 5}
 
 
 def plain(stage):
