@@ -17,7 +17,7 @@ def get_config(arg=''):
   c.optimizer.name = 'muon'
   c.optimizer.learning_rate = 0.01
   if o['size'] == 'demo':
-    c.steps = 460
+    c.steps = 430
   else:
     c.optimizer.weight_decay = 0.1
     c.steps = 20_000
