@@ -19,7 +19,7 @@ def get_config(arg=''):
   c.optimizer.name = 'muon'
   c.optimizer.learning_rate = 0.003
   if o['size'] == 'demo':
-    c.steps = 80
+    c.steps = 110
     c.batch.B = 32
     c.batch.T = 64
     c.reward.C = 2
