@@ -30,7 +30,7 @@ def complete(nets, prompts):
   (lm, policy), (scalar, reward) = nets
   other = jax.tree.map(lambda x: x * 1.01, policy)
   networks = {'policy': policy, 'reference': other, 'reward': reward}
-  how = dict(new=6, stop=STOP, temperature=0.9)
+  how = dict(new=6, stop=STOP, temperature=0.9, scorers=('reward',))
   modules = {'policy': lm, 'reference': lm, 'reward': scalar}
   return jax.jit(lambda key: rollout.complete(modules, networks, *prompts, key, **how))
 
@@ -76,7 +76,7 @@ def test_every_row_is_read_and_scored_as_it_would_be_alone(x, prompts, nets):
     mine = slice(n - 1, len(ids) - 1)
     np.testing.assert_allclose(x['logp'][b, mine], logp[0, mine], atol=2e-5)
     np.testing.assert_allclose(x['entropy'][b, mine], entropy[0, mine], atol=2e-5)
-    assert x['score'][b] == pytest.approx(float(apply(scalar, reward, jnp.array([ids]))[0, -1]), abs=2e-5)
+    assert x['scores']['reward'][b] == pytest.approx(float(apply(scalar, reward, jnp.array([ids]))[0, -1]), abs=2e-5)
   assert (np.abs(x['logp_ref'] - x['logp']).max(1) > 1e-4).all()
 
 
