@@ -45,6 +45,7 @@ def bandit(toy, runs, monkeypatch):
 
   monkeypatch.setattr(online, 'judged', judged)
   monkeypatch.setattr(data, 'Prompts', lambda config, split: Contexts())
+  monkeypatch.setattr(data, 'said', lambda *_: '')
   monkeypatch.setattr(data, 'end_of_turn', lambda config: -1)  # every answer has its one token
 
   def make(name, steps, rate, **fields):
@@ -106,12 +107,12 @@ def test_ppo_finds_the_tilted_reference(bandit, temperature):
     rollout__temperature=temperature,
   )
   assert distance(tilted(reference), reference) > 0.3  # it is a way to go
-  assert distance(policy, tilted(reference)) < 0.02
+  print("TV", distance(policy, tilted(reference)), policy, tilted(reference)); assert distance(policy, tilted(reference)) < 0.02
 
 
 def test_rloo_finds_the_tilted_reference(bandit):
   policy, reference = bandit('rloo', 400, 3e-3, rollout__samples=4, rloo__kl_cost=BETA)
-  assert distance(policy, tilted(reference)) < 0.02
+  print("TV", distance(policy, tilted(reference)), policy, tilted(reference)); assert distance(policy, tilted(reference)) < 0.02
 
 
 def test_grpo_finds_its_own_fixed_point(bandit):

@@ -76,14 +76,14 @@ def test_every_row_is_read_and_scored_as_it_would_be_alone(x, prompts, nets):
     mine = slice(n - 1, len(ids) - 1)
     np.testing.assert_allclose(x['logp'][b, mine], logp[0, mine], atol=2e-5)
     np.testing.assert_allclose(x['entropy'][b, mine], entropy[0, mine], atol=2e-5)
-    assert x['scores']['reward'][b] == pytest.approx(float(apply(scalar, reward, jnp.array([ids]))[0, -1]), abs=2e-5)
+    alone = float(apply(scalar, reward, jnp.array([ids]))[0, -1])
+    assert x['scores']['reward'][b] == pytest.approx(alone, abs=2e-5)
   assert (np.abs(x['logp_ref'] - x['logp']).max(1) > 1e-4).all()
 
 
 def test_two_rollouts_differ_and_one_repeats(complete, x):
   again, other = complete(jax.random.key(0)), complete(jax.random.key(1))
-  for name, value in again.items():
-    np.testing.assert_array_equal(value, x[name])
+  jax.tree.map(np.testing.assert_array_equal, again, x)
   assert (np.asarray(other['targets']) != x['targets']).any()
 
 
@@ -151,8 +151,8 @@ def test_a_rollout_in_flight_goes_on_where_it_stood(ppo):
 def test_the_same_prompts_are_answered_anew_each_time(ppo, toy, monkeypatch):
   stage, params, mesh = ppo
   config = tiny.config('ppo', toy)
-  prompts = next(data.stream(data.Prompts(config, 'train'), config, 0, 'train', 16))
-  monkeypatch.setattr(data, 'stream', lambda *_: itertools.repeat(prompts))
+  batch, info, carry = next(data.stream(data.Prompts(config, 'train'), config, 0, 'train', 16))
+  monkeypatch.setattr(data, 'stream', lambda *_: ((dict(batch), info, carry) for _ in itertools.count()))
   with jax.set_mesh(mesh):
     batches = stage.batches(lambda: params, 0, 'train')
     one, two, three, four = (next(batches)[0] for _ in range(4))

@@ -119,7 +119,7 @@ def make(config, experience, own=dict) -> Online:
 
   @jax.jit
   def take(batch, rows):
-    return jax.tree.map(lambda x: constrain(x[rows], 'B_'), batch)
+    return jax.tree.map(lambda x: constrain(x[rows], 'B' + '_' * (x.ndim - 1)), batch)
 
   def prompts(start, split):
     """(prompts on the devices, what the user says in this host's part of them), a rollout after another."""
