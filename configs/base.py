@@ -129,7 +129,8 @@ def get_config(size='demo', mesh='one'):
   c.rloo.whiten = False  # advantages to deviation 1 a rollout
 
   c.optimizer = ConfigDict()
-  # 'adamw'; 'adamw_tf': eps as in TensorFlow, gentler first steps; 'muon': matrices by Muon, the rest by Adam; 'adafactor': next to no state; 'lion': half of
+  # 'adamw'; 'adamw_tf': eps as in TensorFlow, gentler first steps; 'muon': matrices by Muon, the rest by
+  # Adam; 'adafactor': next to no state; 'lion': half of
   # Adam's, wants a rate 3-10 times lower and b2=0.98; 'schedule_free': wants decay='constant'
   c.optimizer.name = 'adamw'
   c.optimizer.learning_rate = 3e-4  # peak

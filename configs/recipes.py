@@ -2,10 +2,10 @@
 
   python -m launch.train --config=configs/ppo.py:size=26m,mesh=gpu_8,recipe=tldr --workdir=runs/tldr/ppo …
 
-openai2019: Ziegler et al. 2019, stylistic continuation, as OpenAI's released code has it. tldr: Stiennon et
-al. 2020, appendix B, where it says nothing as in its reproduction by Huang et al. 2024. instructgpt: Ouyang
-et al. 2022, appendix C, the 1.3B policy. Batches, rates and lengths are the papers', for their models of 0.1
-to 7 B weights and their 0.03 to 1 M prompts: change what a smaller model needs. Imports neither jax nor zhlm.
+openai2019: Ziegler et al. 2019, stylistic continuation, as OpenAI's released code has it. tldr: Stiennon
+et al. 2020, appendix B, and where that is silent its reproduction by Huang et al. 2024. instructgpt: Ouyang
+et al. 2022, appendix C, the 1.3B policy. Batches, rates and lengths are the papers', for models of 0.1 to
+7 B weights and 0.03 to 1 M prompts: a smaller one needs others. Imports neither jax nor zhlm.
 """
 
 RECIPES = {

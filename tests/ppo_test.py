@@ -123,7 +123,7 @@ def test_an_answer_without_an_end_pays(first, instead):
 
 
 def test_the_price_of_kl_follows_its_target(runs):
-  """By rollouts: β·(1 + clip(KL/target - 1, ±0.2)·answers/horizon), and it is what the next one is charged."""
+  """By rollouts: β·(1 + clip(KL/target - 1, ±0.2)·answers/horizon), for the rollout after."""
   on, lines = tiny.ON['ppo'], tiny.lines(runs('ppo'))[::2]  # two updates a rollout
   beta = lines[0]['kl_cost']
   for line in lines:

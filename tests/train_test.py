@@ -125,8 +125,8 @@ def dies_at(step, monkeypatch):
 
 @pytest.mark.parametrize('stage', stages.names())
 def test_resume_is_bitwise(stage, toy, runs, tmp_path, monkeypatch):
-  """A run that died at step 7, after its checkpoint of step 5, ends as one that did not: for stages that
-  sample, that is between the two updates of a rollout. PPO's price of KL moves, and it reads text beside."""
+  """A run that died at step 7, after its checkpoint of step 5, ends as one that did not. For stages that
+  sample, step 5 is amid a rollout; PPO's price of KL moves, and it reads text beside."""
   config = tiny.config(stage, toy, runs, steps=8, save_every=5)
   calm = train.train(config, tmp_path / 'calm')
   with monkeypatch.context() as patch:

@@ -12,7 +12,7 @@ from zhlm import checkpoint, devices, guard, hosts, lora, losses, metrics, optim
 
 
 def combined(total, part):
-  """Numbers of another microbatch added to those before; names that begin with max_ and min_ are no sums."""
+  """Numbers of another microbatch beside those before: sums, but of names in max_ and min_."""
   how = {'max_': jnp.maximum, 'min_': jnp.minimum}
   return {k: how.get(k[:4], jnp.add)(total[k], part[k]) for k in total}
 
