@@ -46,8 +46,8 @@ def write(folder, scale, on, **more):
 
 
 def read(folder, config, reward, policy):
-  """(scale, float32 [2] on all devices, or None; what there is to say of it). Raises InputError for a broken
-  file, and where hosts do not read the same."""
+  """(scale, float32 [2] on all devices, or None; what there is to say of it). Raises InputError for a file
+  that is broken, and where hosts do not read the same."""
   path = Path(folder) / NAME
   text = path.read_text('utf-8') if path.exists() else ''
   hosts.agree(zlib.crc32(text.encode()), f'{path} is not the same on all hosts')
