@@ -97,8 +97,8 @@ def test_dpo_reads_what_the_reward_model_reads(toy):
   assert one == other == len(data.Ranked(tiny.config('dpo', toy), 'train')) // 8
 
 
-def test_a_run_of_one_pass_says_how_long_it_is_and_goes_on(toy, runs, tmp_path):
-  config = tiny.config('reward', toy, runs, steps=0)
+def test_a_run_of_one_pass_says_how_long_it_is_and_goes_on(toy, tmp_path):
+  config = tiny.config('reward', toy, steps=0, save_every=99)
   steps = len(data.Ranked(config, 'train')) // 8
   assert steps > 1
   state = train.train(config, tmp_path / 'run')
@@ -107,7 +107,7 @@ def test_a_run_of_one_pass_says_how_long_it_is_and_goes_on(toy, runs, tmp_path):
   again = train.train(config, tmp_path / 'run')  # finished: what is asked for is the same run
   assert int(again.step) == steps
   with pytest.raises(InputError, match=rf'holds another run, with steps={steps} \(now 7\)'):
-    train.train(tiny.config('reward', toy, runs, steps=7), tmp_path / 'run')
+    train.train(tiny.config('reward', toy, steps=7), tmp_path / 'run')
 
 
 @pytest.mark.parametrize('stage', ['ppo', 'grpo', 'rloo'])
