@@ -7,11 +7,11 @@ Expect, at size demo on two CPU cores: two minutes, and accuracy above 0.8 on he
 which of two similar definitions is right remains a guess (0.5).
 """
 
-from configs import base
+from configs import base, recipes
 
 
 def get_config(arg=''):
-  o = base.parse(arg, size='demo', mesh='one')
+  o = base.parse(arg, size='demo', mesh='one', recipe='')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'reward'
   c.evals = ('preference', 'scale')
@@ -27,4 +27,5 @@ def get_config(arg=''):
   else:
     c.steps = 0  # one pass: a second one overfits (Stiennon et al. 2020; Ouyang et al. 2022, appendix C.2)
     c.batch.B = 64
+  recipes.apply(c, 'reward', o['recipe'])
   return c.lock()
