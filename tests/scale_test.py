@@ -1,5 +1,6 @@
 """A reward model's scale: measured on the policy's own answers, stored beside the weights, used so."""
 
+import importlib
 import json
 import shutil
 
@@ -7,12 +8,14 @@ import jax
 import numpy as np
 import pytest
 
+from configs import recipes
 from tests import tiny
 from zhlm import checkpoint, devices, evals, generate, model, rollout, scale, stages
 from zhlm.data import batches as data
 from zhlm.errors import InputError
 from zhlm.evals import scale as measured
 
+SIZES = ('size=tiny', 'size=demo')
 ROWS = 64  # answers of the eval drawn at once
 
 
@@ -58,6 +61,15 @@ def player(toy, runs):
 
   with jax.set_mesh(devices.make_mesh({})):
     yield make
+
+
+@pytest.mark.parametrize('how', [*SIZES, *(f'size=tiny,recipe={name}' for name in recipes.RECIPES)])
+def test_what_is_measured_is_how_ppo_samples(how):
+  """Else the scale that every reward run ends with would not be used by default."""
+  of = {k: importlib.import_module(f'configs.{k}') for k in ('reward', 'ppo', 'grpo', 'rloo')}
+  found = {k: c.get_config(how).rollout for k, c in of.items() if k in ('reward', 'ppo') or how in SIZES}
+  sampling = [[rollout[name] for name in scale.SAMPLING] for rollout in found.values()]
+  assert len(sampling) > 1 and all(x == sampling[0] for x in sampling)
 
 
 def test_mean_and_deviation_are_those_of_a_computation_of_its_own(reward, runs):
