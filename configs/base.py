@@ -23,7 +23,7 @@ def get_config(size='demo', mesh='one'):
   c.mixture = ''  # or several such: 'runs/a:0.8 runs/b:0.2 @2000 runs/b:1', new weights from update 2000
   c.data_workers = 0  # processes that read batches; 0: in this one, enough below 1 M tokens/s a host
   c.init_from = ''  # a run's folder whose weights to start from; '' is a fresh start
-  c.steps = 1_000  # updates
+  c.steps = 1_000  # updates; 0: one pass over the training split, for stages that do not make their data
   c.batch = ConfigDict()
   c.batch.B = 16  # rows in an update, over all devices
   c.batch.T = shape.pop('T')  # tokens in a row; also what a cache holds
@@ -78,7 +78,9 @@ def get_config(size='demo', mesh='one'):
   c.mesh.update(axes)
 
   c.reward = ConfigDict()
-  c.reward.C = 4  # completions of a prompt compared at once; more than these are left out
+  # Completions of a prompt compared at once; more than these are left out, and told. The least InstructGPT
+  # had, of 4 to 9: each is a row even where a prompt has fewer, and 9 would make pairs cost 4.5 times.
+  c.reward.C = 4
 
   c.dpo = ConfigDict()
   c.dpo.loss = 'dpo'  # or 'ipo', which does not draw answers infinitely far apart

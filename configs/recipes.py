@@ -13,6 +13,9 @@ RECIPES = {
     'sft': {},  # had none: the policy began as the pretrained model
     'reward': {
       'reward.C': 4,  # a choice of four, as 3 pairs with the best
+      'rollout.prompt_tokens': 64,  # here and in ppo alike: its scale is measured on such answers
+      'rollout.new_tokens': 24,
+      'rollout.temperature': 0.7,
       'batch.B': 32,
       'optimizer.learning_rate': 5e-5,
       'optimizer.name': 'adamw_tf',
@@ -55,6 +58,9 @@ RECIPES = {
     'reward': {
       'batch.B': 64,
       'reward.C': 2,
+      'rollout.prompt_tokens': 512,
+      'rollout.new_tokens': 53,
+      'rollout.temperature': 0.7,
       'optimizer.name': 'adamw',
       'optimizer.learning_rate': 3e-6,
       'optimizer.decay': 'cosine',

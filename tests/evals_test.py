@@ -62,6 +62,16 @@ def test_an_oracle_prefers_as_people_do(sign, rate, one, runs, monkeypatch):
   prompts = sum(len({*map(int, r['ranks'])}) > 1 for r in ranked.source)
   assert values['accuracy'] == rate and values['prompts'] == prompts
   assert values['accuracy_low'] <= rate <= values['accuracy_high']
+  # Ranks 1 and 2 are a gap of one: the oracle is as sure of itself as σ(1) = 0.731, right or wrong.
+  pairs = sum((np.subtract.outer(r['ranks'], r['ranks']) < 0).sum() for r in ranked.source)
+  sure = 1 / (1 + math.exp(-1))
+  assert values['calibration_error'] == pytest.approx(abs(rate - sure), abs=1e-6)
+  found = {k.removeprefix('calibration/'): v for k, v in values.items() if k.startswith('calibration/')}
+  assert found == {f'{0.5 + i / 10:.1f}-{0.6 + i / 10:.1f}/pairs': 0 for i in (0, 1, 3, 4)} | {
+    '0.7-0.8/pairs': pairs,
+    '0.7-0.8/accuracy': rate,
+    '0.7-0.8/confidence': pytest.approx(sure, abs=1e-6),
+  }
 
 
 def test_the_reward_model_of_the_toy_learnt_what_is_good(one, runs):

@@ -158,6 +158,16 @@ def test_met_missed_and_open_goals_are_told_apart(workdir):
   assert width == pytest.approx(mark / 2, abs=0.01) and mark == pytest.approx(100 / 1.04, abs=0.01)
 
 
+def test_results_named_by_table_row_and_column_are_a_table(workdir):
+  results = {'accuracy': 0.75, 'accuracy_a/b': 0.5}
+  results |= {'calibration/0.5-0.6/pairs': 12, 'calibration/0.5-0.6/accuracy': 0.625}
+  put(workdir / 'reward' / 'results.json', results | {'calibration/0.6-0.7/pairs': 0})
+  page = report.render(workdir)
+  rows = re.findall(r'<tr><th>(0\.\d-0\.\d)</th><td class=n>(.*?)</td><td class=n>(.*?)</td>', page)
+  assert rows == [('0.5-0.6', '12', '0.625'), ('0.6-0.7', '0', '—')]
+  assert 'calibration/' not in page and 'accuracy_a/b' in Reader(page).text['reward']
+
+
 def test_nested_reports_are_shown_whole(workdir):
   read = Reader(report.render(workdir)).text
   for word in ('报纸', '4,321', 'min_han', '98', '0.25', 'a.jsonl:7', '5,678', '321 MB'):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zhlm import checkpoint, losses, model, rewards, rollout
+from zhlm import checkpoint, hosts, losses, model, rewards, rollout, scale
 from zhlm.data import batches as data
 from zhlm.data import chat, tokenizer
 from zhlm.devices import local_rows, put_batch
@@ -86,6 +86,7 @@ def make(config, experience, own=dict) -> Online:
   if rows % r.samples:
     raise InputError(f'rollout.samples={r.samples} must divide batch.B × rollout.minibatches = {rows}')
   key = jax.random.fold_in(jax.random.key(config.seed), 1)  # the train step uses the seed's own key
+  scales = {}  # of the runs, once they are known
 
   @functools.partial(jax.jit, static_argnames='player')
   def sample(networks, prompts, key, stop, player='policy'):
@@ -132,18 +133,25 @@ def make(config, experience, own=dict) -> Online:
       yield put_batch(mesh, x), [data.said(source, *at) for at in where] if rules else None
 
   def first(networks, stop):
-    """What is carried into the first rollout. The price of KL means something only beside scores of a known
-    scale: mean 0 and deviation 1 over the reference's own answers (Ziegler et al. 2019, section 2.1)."""
-    scales = {}
-    if runs:
-      x = sample(networks, next(prompts(0, 'train'))[0], key, stop, player='reference')
-      for name, score_B in x['scores'].items():
-        scales[name] = jnp.stack([score_B.mean(), jnp.maximum(score_B.std(), 1e-6)])
-    return {'scales': scales, 'own': own()}
+    """What is carried into the first rollout: the scale of each run, as stored beside its weights, or else
+    as measured on the reference's answers to the first prompts."""
+    policy, x = networks.get('reference', networks['policy']), {}
+    for name, part in runs.items():
+      if name in scales:  # validation scores as training does
+        continue
+      scales[name], told = scale.read(part.options[0], config, networks[name], policy)
+      if scales[name] is None:
+        x = x or sample(networks, next(prompts(0, 'train'))[0], key, stop, player='reference')
+        scales[name] = scale.of(x['scores'][name])
+        told += f'; measured on {rows} answers: {scales[name][0]:.4g} ± {scales[name][1]:.4g}'
+      if hosts.first():
+        print(f'{config.stage}: scale of {name}: {told}')
+    return {'scales': dict(scales), 'own': own()}
 
   def batches(networks, start, split, carry=None):
     stop = data.end_of_turn(config)
     spm = tokenizer.load(data.tokenizer_folder(config))
+    scales.update(carry['scales'] if carry else {})
     carry = carry or first(networks(), stop)
     begin, done = divmod(start, period)
     for i, (prompt, said) in enumerate(prompts(begin, split), begin):

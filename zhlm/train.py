@@ -110,6 +110,7 @@ def train(config, workdir, profile=(0, 0)):
   mesh = devices.make_mesh(config.mesh)
   devices.check_batch(mesh, **config.batch)
   with jax.set_mesh(mesh):
+    config = stages.resolved(config)
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
     step_fn, fresh = update(config, stage)

@@ -7,6 +7,7 @@ and a mixture is arithmetic, so any number of workers reads the same stream.
 
 import itertools
 import math
+import sys
 from pathlib import Path
 
 import grain
@@ -14,10 +15,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from zhlm import devices, losses
+from zhlm import devices, hosts, losses
 from zhlm.data import chat, manifest, mixture, records, tokenizer
 from zhlm.data.packing import Packed, best_fit, concat  # noqa: F401 (stages name them as batches')
 from zhlm.errors import InputError
+
+LOOK = 1_000  # prompts that `Ranked.left_out` reads
 
 
 def folder(config, dataset):
@@ -114,6 +117,23 @@ class Ranked:
     weights_CC = losses.pair_weights(ranks_C, lengths_C > 0)
     return {'tokens': tokens_CT, 'lengths': lengths_C, 'weights': weights_CC}
 
+  def left_out(self):
+    """What is left out of the first prompts, in a line; '' where that is nothing."""
+    lengths = [record['lengths'] for record in self.source.__getitems__(range(min(len(self), LOOK)))]
+    beyond, long = sum(len(n[self.C :]) for n in lengths), sum(int((n > self.T).sum()) for n in lengths)
+    told = f'{beyond:,} beyond reward.C={self.C} and {long:,} longer than batch.T={self.T} are left out'
+    of = f'of {sum(map(len, lengths)):,} completions of the first {len(lengths):,} prompts'
+    return f'{of} {told}' if beyond + long else ''
+
+
+def ranked(config, split):
+  """`sources` of Ranked; says on stderr what those of a train split leave out."""
+  source = sources(config, split, lambda part: Ranked(part, split))
+  for part in source.values() if isinstance(source, dict) else [source]:
+    if split == 'train' and hosts.first() and (told := part.left_out()):
+      print(f'{config.stage}: {told}', file=sys.stderr)
+  return source
+
 
 class Prompts:
   """Prompts for the policy to answer, right-padded: {tokens [P], lengths, part, row}; longer ones are left
@@ -145,6 +165,11 @@ def said(prompts, part, row):
   """The last thing that the user says in a prompt of `sources` of Prompts, by the numbers it carries."""
   found = list(prompts.values())[part] if isinstance(prompts, dict) else prompts
   return found.source[int(row)]['text']
+
+
+def updates(source, config):
+  """The updates of one pass over a train split: whole batches, in which no row is read twice."""
+  return max(1, len(source) // config.batch.B)  # with fewer rows than a batch `stream` refuses to begin
 
 
 class Filled:

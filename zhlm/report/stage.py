@@ -2,7 +2,7 @@
 
 from zhlm.report.chart import chart
 from zhlm.report.files import series, speed, wall_seconds
-from zhlm.report.page import both, duration, facts, is_number, name, number, section, table, text
+from zhlm.report.page import both, duration, facts, is_number, name, number, section, table, text, tree
 
 STAGES = {
   'pretrain': ('预训练', 'Pretraining', '读大量文字，学会接着写', 'reads, and learns to go on'),
@@ -76,7 +76,18 @@ def basics(run):
     pairs.append((both('用时', 'wall time'), both(*duration(seconds))))
   if rate is not None:
     pairs.append((name('tokens_per_second'), number(round(rate))))
-  return pairs + [(name(k), number(v)) for k, v in run['results'].items() if k != 'wall_seconds']
+  plain = [(k, v) for k, v in run['results'].items() if k != 'wall_seconds' and k.count('/') < 2]
+  return pairs + [(name(k), number(v)) for k, v in plain]
+
+
+def tables(results):
+  """Results called TABLE/ROW/COLUMN, as such."""
+  found = {}
+  for key, value in results.items():
+    if key.count('/') == 2:
+      title, row, column = key.split('/')
+      found.setdefault(title, {}).setdefault(row, {})[column] = value
+  return ''.join(tree(rows, name(title)) for title, rows in found.items())
 
 
 def stage_section(stage, run):
@@ -85,7 +96,7 @@ def stage_section(stage, run):
   if run is None:
     missing = both('这一步还没有运行。', 'This stage has not been run.')
     return section(stage, zh, en, f'<div class="card off">{missing}</div>')
-  body = facts(basics(run)) + curves(stage, run['metrics'])
+  body = facts(basics(run)) + tables(run['results']) + curves(stage, run['metrics'])
   settings = flat(run['config'])
   if settings:
     rows = [[(text(k), False), (number(v), False)] for k, v in settings.items()]

@@ -25,6 +25,7 @@ class Stage(NamedTuple):
   start: {network: (run folder, network there)}, weights to begin with in place of init's.
   frozen: {network: (run folder, network there)}, opened once, never trained.
   programs() -> {name: (function, abstract arguments)}: what runs compiled beside the update.
+  epoch() -> updates in one pass over the training split; None where a stage makes its own data.
   """
 
   init: Callable
@@ -35,6 +36,7 @@ class Stage(NamedTuple):
   frozen: dict = {}
   carry_shapes: Callable = dict
   programs: Callable = dict
+  epoch: Callable | None = None
 
 
 def names():
@@ -52,3 +54,18 @@ def make(config) -> Stage:
   except ModuleNotFoundError as e:
     raise InputError(f'stage {name!r}: {e}; is its folder on PYTHONPATH?') from e
   return module.make(config)
+
+
+def resolved(config):
+  """The config with the number of its updates: `steps` of 0 is one pass over the training split. Raises
+  InputError where there is no such thing: a stage that makes its own data, a mixture."""
+  if config.steps:
+    return config
+  epoch = make(config).epoch
+  if epoch is None or config.mixture:
+    what = 'config.mixture' if epoch else f'stage {config.stage!r}, which makes its own data'
+    raise InputError(f'config.steps=0, one pass over the data, is nothing to {what}; give --config.steps=N')
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.steps = epoch()
+  return config
