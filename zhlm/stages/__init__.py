@@ -25,6 +25,9 @@ class Stage(NamedTuple):
   start: {network: (run folder, network there)}, weights to begin with in place of init's.
   frozen: {network: (run folder, network there)}, opened once, never trained.
   programs() -> {name: (function, abstract arguments)}: what runs compiled beside the update.
+  observe(networks, carry) -> (numbers, samples, loss): in place of the validation that takes means of the
+    loss, also before the first update. numbers by name; samples: what to show; loss: by which the best
+    checkpoint is kept.
   """
 
   init: Callable
@@ -35,6 +38,7 @@ class Stage(NamedTuple):
   frozen: dict = {}
   carry_shapes: Callable = dict
   programs: Callable = dict
+  observe: Callable | None = None
 
 
 def names():

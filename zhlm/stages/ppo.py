@@ -113,4 +113,4 @@ def make(config) -> Stage:
   start = {'policy': (config.init_from, 'policy'), 'value': (config.init_from, 'policy')}
   if value_from == 'reward':
     start['value'] = made.frozen['reward']
-  return Stage(init, loss, batches, shapes, start, made.frozen, carry_shapes, made.programs)
+  return Stage(init, loss, batches, shapes, start, made.frozen, carry_shapes, made.programs, made.observe)
