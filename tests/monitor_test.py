@@ -154,7 +154,7 @@ def test_numbers_are_those_of_a_plain_loop():
     'score': np.array([1.0, 2.0, 6.0], np.float32),
     'gold': np.array([0.0, 0.0, 3.0], np.float32),
     'kl': np.array([-1.0, 1.0, 3.0], np.float32),
-    'entropy': np.array([4.0, 6.0, 2.0], np.float32),
+    'entropy': np.array([4.0, 9.0, 2.0], np.float32),
     'count': np.array([4, 6, 2], np.int32),
     'ended': np.array([True, False, True]),
     'scores': {'reward': np.array([1.0, 1.0, 4.0], np.float32)},
@@ -165,7 +165,7 @@ def test_numbers_are_those_of_a_plain_loop():
   assert found['score'] == 3 and found['gold'] == 1 and found['kl'] == 1
   assert found['score_error'] == pytest.approx((14 / 9) ** 0.5)  # √(variance 14/3 ÷ 3 answers)
   assert found['raw_reward'] == 2 and found['raw_gold'] == 7
-  assert found['entropy'] == 1.0 and found['length'] == 4 and found['ended'] == pytest.approx(2 / 3)
+  assert found['entropy'] == 1.25 and found['length'] == 4 and found['ended'] == pytest.approx(2 / 3)
   assert found['repeated'] == pytest.approx(1 / 3)
   assert found['distinct_1'] == 3 / 10 and found['distinct_2'] == 3 / 8
   shown = monitor.samples(x, ['甲', '甲', '乙'])
