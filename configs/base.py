@@ -33,7 +33,7 @@ def get_config(size='demo', mesh='one'):
   c.eval_batches = 8  # of the validation split
   c.save_every = 200  # steps between checkpoints; the last step is always saved
   c.keep = 2  # newest checkpoints to keep; a damaged one needs another to fall back to
-  c.keep_best = 0  # those of least validation loss, too
+  c.keep_best = 0  # those of least validation loss, too; of ppo, grpo, rloo: of most gold, or score
   c.keep_every = 0  # and those of every so many steps; 0 is none
   c.guard = ConfigDict()  # an update whose loss or gradient is not finite is skipped and counted
   c.guard.spike = 0.0  # so is one of a gradient this many times the usual; 0: `clip` is enough, 10 is wary
@@ -98,6 +98,8 @@ def get_config(size='demo', mesh='one'):
   c.rollout.no_end_instead = (
     False  # such an answer scores minus that whatever it says (Ziegler et al. 2019)
   )
+  c.rollout.gold = ''  # as `reward`: what it stands for; never trained on, watched at every validation
+  c.rollout.eval_samples = 256  # answers in a validation, filled up to whole rollouts; × 4 halves the noise
 
   c.ppo = ConfigDict()
   c.ppo.kl_cost = 0.05  # β, a nat of KL in deviations of the score

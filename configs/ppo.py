@@ -28,8 +28,7 @@ def get_config(arg=''):
     c.rollout.prompt_tokens = 16
     c.optimizer.learning_rate = 1e-4
     c.optimizer.warmup_steps = 4
-    c.eval_every = 15
-    c.eval_batches = 1
+    c.eval_every = 30  # and before the first: 256 answers take as long as five updates
     c.save_every = 15
   else:
     c.batch.B = 64

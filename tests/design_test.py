@@ -36,8 +36,8 @@ ORDER = [
   ['zhlm.layers'],
   ['zhlm.attention', 'zhlm.rope', 'zhlm.losses', 'zhlm.estimators'],
   ['zhlm.fingerprint', 'zhlm.guard', 'zhlm.devices', 'zhlm.layout'],
-  ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts'],
-  ['zhlm.errors'],
+  ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts', 'zhlm.monitor'],
+  ['zhlm.errors', 'zhlm.variety'],
 ]
 
 

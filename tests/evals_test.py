@@ -14,7 +14,7 @@ from zhlm import checkpoint, devices, disk, evals, rollout
 from zhlm.data import batches as data
 from zhlm.data import chat
 from zhlm.errors import InputError
-from zhlm.evals import answers, bits, loss, preference
+from zhlm.evals import answers, bits, loss, preference, samples
 
 
 @pytest.fixture
@@ -112,6 +112,20 @@ def test_results_are_written_and_not_made_twice(runs, tmp_path):
   disk.write_json(folder / 'config.json', about)
   with pytest.raises(InputError, match="unknown eval 'accurcy'; choose from .*bits.*preference"):
     evals.evaluate(folder, again=True, say=said.append)
+
+
+def test_samples_stand_beside_those_of_the_validations(one, runs, tmp_path, monkeypatch):
+  run = evals.open_run(runs('sft'))._replace(folder=tmp_path)
+  monkeypatch.setattr(type(run), 'load', lambda *_: None)
+  monkeypatch.setattr(samples, 'answer', lambda run, params, prompts, **_: [([], True)] * len(prompts))
+  kept = {'step': 4, 'prompt': [{'role': 'user', 'content': '上\u2028下'}], 'completion': ''}
+  (tmp_path / 'samples.jsonl').write_text(
+    json.dumps(kept, ensure_ascii=False) + '\n{"step": 8, "pr', 'utf-8'
+  )
+  for _ in range(2):  # the second time in place of the first
+    count = dict(samples.evaluate(run))['samples']
+    rows = [json.loads(x) for x in (tmp_path / 'samples.jsonl').read_text('utf-8').split('\n')[:-1]]
+    assert rows[0] == kept and len(rows) == 1 + count and not any('step' in row for row in rows[1:])
 
 
 def test_a_folder_without_a_run_is_told(tmp_path):

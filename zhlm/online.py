@@ -2,7 +2,8 @@
 
 For prompts, sample answers; score them by `config.rollout.reward`; let the stage's `experience` turn them
 into supervised rows; then a few epochs of minibatches. The rollout in flight is the carry, so a run may
-stop and go on between any two updates. Randomness is (seed, rollout, row): no mesh changes it.
+stop and go on between any two updates. Randomness is (seed, rollout, row): no mesh changes it. A validation
+answers the same held-out prompts with the same keys each time, and looks at what has become of the answers.
 """
 
 import functools
@@ -12,8 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
-from zhlm import checkpoint, hosts, losses, model, rewards, rollout, scale
+from zhlm import checkpoint, devices, hosts, losses, model, monitor, rewards, rollout, scale
 from zhlm.data import batches as data
 from zhlm.data import chat, tokenizer
 from zhlm.devices import local_rows, put_batch
@@ -29,9 +31,22 @@ def parts(config):
       f'{config.stage} needs --config.rollout.reward=run:FOLDER of a reward model, rules, or a weighted '
       f'sum of both; the rules are {", ".join(rewards.names())}'
     )
+  return _networks('reward', found)
+
+
+def _networks(name, found):
+  """({network: Part} of the runs among these parts, [Part] of the rules): name, name_2, name_3, …"""
   runs = [part for part in found if part.name == rewards.RUN]
-  names = ['reward', *(f'reward_{i}' for i in range(2, len(runs) + 1))]
+  names = [name, *(f'{name}_{i}' for i in range(2, len(runs) + 1))]
   return dict(zip(names, runs, strict=False)), [part for part in found if part.name != rewards.RUN]
+
+
+def texts(spm, answers_RN, count_R, stop):
+  """What the answers say, a text each."""
+  return [
+    chat.decode(spm, [t for t in tokens[:count] if t != stop])
+    for tokens, count in zip(answers_RN, count_R, strict=True)
+  ]
 
 
 def judged(rules, said, x, spm, stop, samples):
@@ -42,12 +57,14 @@ def judged(rules, said, x, spm, stop, samples):
   mesh, R = jax.sharding.get_mesh(), len(x['count'])
   if not rules:
     return np.zeros(R, np.float32)
-  answers = [
-    chat.decode(spm, [t for t in tokens[:count] if t != stop])
-    for tokens, count in zip(local_rows(mesh, x['answers']), local_rows(mesh, x['count']), strict=True)
-  ]
+  answers = texts(spm, local_rows(mesh, x['answers']), local_rows(mesh, x['count']), stop)
   prompts = [text for text in said for _ in range(samples)]
   return put_batch(mesh, {'score': rewards.scores(rules, prompts, answers)})['score']
+
+
+def _scorer(part):
+  """The network of a run that scores answers, which may be of another size than the policy."""
+  return model.without_adapters(model.make(checkpoint.read_config(part.options[0]), 'scalar'))
 
 
 class Online(NamedTuple):
@@ -58,6 +75,7 @@ class Online(NamedTuple):
   frozen: dict
   carry_shapes: Callable
   programs: Callable
+  observe: Callable
 
 
 def weights(mean, mask_BT, window_BT):
@@ -79,14 +97,16 @@ def make(config, experience, own=dict) -> Online:
   """
   r = config.rollout
   runs, rules = parts(config)
+  golds, gold_rules = _networks('gold', rewards.parse(r.gold))
   lm, scalar = model.make(config), model.make(config, 'scalar')
   plain = model.without_adapters(scalar)
   nets = {'policy': lm, 'reference': model.without_adapters(lm), **dict.fromkeys(runs, plain)}
+  gold_nets = {name: _scorer(part) for name, part in golds.items()}
   rows, period = config.batch.B * r.minibatches, r.epochs * r.minibatches
   if rows % r.samples:
     raise InputError(f'rollout.samples={r.samples} must divide batch.B × rollout.minibatches = {rows}')
   key = jax.random.fold_in(jax.random.key(config.seed), 1)  # the train step uses the seed's own key
-  scales = {}  # of the runs, once they are known
+  held = jax.random.fold_in(key, 0)  # of validations; rollout i has 1 + i
 
   @functools.partial(jax.jit, static_argnames='player')
   def sample(networks, prompts, key, stop, player='policy'):
@@ -103,7 +123,7 @@ def make(config, experience, own=dict) -> Online:
       total_B += part.weight * (x['scores'][name] - scales[name][0]) / scales[name][1]
     cut_B = jnp.where(r.no_end_instead, 0.0, total_B) - r.no_end_penalty
     total_B = jnp.where(x['ended'], total_B, cut_B)
-    return {**x, 'score': total_B, 'scales': {k: jnp.broadcast_to(s, (rows, 2)) for k, s in scales.items()}}
+    return {**x, 'score': total_B, 'scales': {k: jnp.broadcast_to(scales[k], (rows, 2)) for k in runs}}
 
   @jax.jit
   def told(x):
@@ -117,6 +137,15 @@ def make(config, experience, own=dict) -> Online:
       'length': x['count'].mean(),
       'ended': x['ended'].mean(),
     }
+
+  @jax.jit
+  def looked(networks, x):
+    """Of each answer: its nats of KL (k1) and of entropy, and what the gold runs say of it, raw."""
+    ids_BT = jnp.concatenate([x['tokens'], x['targets'][:, -1:]], 1)
+    total_B = jnp.argmax(x['window'], 1) + 1 + x['count']
+    scores = {k: rollout.score(net, networks[k], ids_BT, total_B) for k, net in gold_nets.items()}
+    kl_BT = (x['logp'] - x['logp_ref']) * x['mask']
+    return {'kl': kl_BT.sum(1), 'entropy': (x['entropy'] * x['mask']).sum(1), 'golds': scores}
 
   learn = jax.jit(experience)
 
@@ -132,26 +161,57 @@ def make(config, experience, own=dict) -> Online:
       where = zip(x.pop('part'), x.pop('row'), strict=True)
       yield put_batch(mesh, x), [data.said(source, *at) for at in where] if rules else None
 
+  def held_out():
+    """(prompts on the devices, what the user says in all of them), the same each time, round and round."""
+    mesh, P = jax.sharding.get_mesh(), rows // r.samples
+    source, here = data.Prompts(config, 'validation'), devices.host_rows(mesh, P)
+    for start in range(0, -(-r.eval_samples // rows) * P, P):
+      found = [source[i % len(source)] for i in range(start, start + P)]
+      prompt = {k: np.stack([found[i][k] for i in here]) for k in ('tokens', 'lengths')}
+      yield put_batch(mesh, prompt), [data.said(source, x['part'], x['row']) for x in found]
+
+  def observe(networks, carry):
+    """What has become of the answers to held-out prompts: see `Stage.observe`. Each host has them all."""
+    stop, spm = data.end_of_turn(config), tokenizer.load(data.tokenizer_folder(config))
+    mesh, seen, infos, asked = jax.sharding.get_mesh(), [], [], []
+    for i, (prompt, said) in enumerate(held_out()):
+      x = sample(networks, prompt, jax.random.fold_in(held, i), stop)
+      each = looked(networks, x)
+      mine = [said[j] for j in devices.host_rows(mesh, len(said))]
+      x = scored(x, judged(rules, mine, x, spm, stop, r.samples), carry['scales'])
+      _, info, _ = learn(x, networks, carry['own'])
+      each |= {k: x[k] for k in ('score', 'scores', 'count', 'ended', 'answers')}
+      seen.append(multihost_utils.process_allgather(each, tiled=True))
+      infos.append(jax.device_get(info))
+      asked += [text for text in said for _ in range(r.samples)]
+    x = jax.tree.map(lambda *parts: np.concatenate(parts), *seen)
+    x['texts'] = texts(spm, x['answers'], x['count'], stop)
+    if golds or gold_rules:
+      x['gold'] = rewards.scores(gold_rules, asked, x['texts'])
+      for name, part in golds.items():
+        mean, deviation = np.asarray(carry['scales'][name])
+        x['gold'] = x['gold'] + part.weight * (x['golds'][name] - mean) / deviation
+    numbers = {k: float(np.mean([info[k] for info in infos])) for k in infos[0]} | monitor.numbers(x)
+    return numbers, monitor.samples(x, asked), -numbers['gold' if 'gold' in x else 'score']
+
   def first(networks, stop):
     """What is carried into the first rollout: the scale of each run, as stored beside its weights, or else
     as measured on the reference's answers to the first prompts."""
-    policy, x = networks.get('reference', networks['policy']), {}
-    for name, part in runs.items():
-      if name in scales:  # validation scores as training does
-        continue
+    policy, scales, x = networks.get('reference', networks['policy']), {}, {}
+    for name, part in {**runs, **golds}.items():
       scales[name], told = scale.read(part.options[0], config, networks[name], policy)
       if scales[name] is None:
         x = x or sample(networks, next(prompts(0, 'train'))[0], key, stop, player='reference')
-        scales[name] = scale.of(x['scores'][name])
+        found = x['scores'][name] if name in runs else looked(networks, x)['golds'][name]
+        scales[name] = scale.of(found)
         told += f'; measured on {rows} answers: {scales[name][0]:.4g} ± {scales[name][1]:.4g}'
       if hosts.first():
         print(f'{config.stage}: scale of {name}: {told}')
-    return {'scales': dict(scales), 'own': own()}
+    return {'scales': scales, 'own': own()}
 
   def batches(networks, start, split, carry=None):
     stop = data.end_of_turn(config)
     spm = tokenizer.load(data.tokenizer_folder(config))
-    scales.update(carry['scales'] if carry else {})
     carry = carry or first(networks(), stop)
     begin, done = divmod(start, period)
     for i, (prompt, said) in enumerate(prompts(begin, split), begin):
@@ -172,7 +232,8 @@ def make(config, experience, own=dict) -> Online:
   def programs():
     of = jax.ShapeDtypeStruct
     heads = {'policy': 'lm', **{k: 'lm' if k == 'reference' else 'scalar' for k in frozen}}
-    networks = {k: checkpoint.transformer_shapes(config, head) for k, head in heads.items()}
+    of_run = {k: checkpoint.read_config(part.options[0]) for k, part in golds.items()}
+    networks = {k: checkpoint.transformer_shapes(of_run.get(k, config), x) for k, x in heads.items()}
     P = rows // r.samples
     prompts = {'tokens': of((P, r.prompt_tokens), 'int32'), 'lengths': of((P,), 'int32')}
     return {'rollout': (sample, (networks, prompts, jax.eval_shape(lambda: key), of((), 'int32')))}
@@ -180,7 +241,7 @@ def make(config, experience, own=dict) -> Online:
   def carry_shapes(params):
     of = jax.ShapeDtypeStruct
     x = jax.eval_shape(sample, *checkpoint.unbox(programs()['rollout'][1]))
-    scales = {name: of((2,), 'float32') for name in runs}
+    scales = {name: of((2,), 'float32') for name in (*runs, *golds)}
     mine = jax.eval_shape(own)
     x = jax.eval_shape(scored, x, of((rows,), 'float32'), scales)
     made, info, mine = jax.eval_shape(experience, x, params, mine)
@@ -192,7 +253,7 @@ def make(config, experience, own=dict) -> Online:
     made = carry_shapes(params)['rollout']
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((B, *x.shape[1:]), x.dtype), made)
 
-  frozen = {name: (part.options[0], 'reward') for name, part in runs.items()}
+  frozen = {name: (part.options[0], 'reward') for name, part in {**runs, **golds}.items()}
   if not config.model.lora_rank:
     frozen['reference'] = (config.init_from, 'policy')
-  return Online(batches, shapes, frozen, carry_shapes, programs)
+  return Online(batches, shapes, frozen, carry_shapes, programs, observe)

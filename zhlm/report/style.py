@@ -17,6 +17,15 @@ CHINESE = {
   'approximate_kl': '近似 KL',
   'entropy': '熵',
   'length': '回答长度',
+  'gold': '金标准分',
+  'gold_error': '金标准分的标准误',
+  'score_error': '奖励得分的标准误',
+  'kl_error': 'KL 的标准误',
+  'repeated': '重复回答占比',
+  'distinct_1': '不同单字占比',
+  'distinct_2': '不同二字组占比',
+  'value_explained': '价值解释方差',
+  'kl_cost': 'KL 代价',
   'ended': '自然结束占比',
   'policy_loss': '策略损失',
   'value_loss': '价值损失',
@@ -79,6 +88,7 @@ grid-template-columns:repeat(auto-fill,minmax(min(100%,250px),1fr))}
 .card,figure{background:var(--card);border:1px solid var(--rule);border-radius:10px;
 padding:14px 16px;
 margin:0;min-width:0}.card p{font-size:13.5px}
+.warn{border-color:var(--bad);margin-bottom:14px}.warn h4{color:var(--bad)}
 .off{background:none;border-style:dashed;color:var(--soft)}
 .facts{display:flex;flex-wrap:wrap;gap:10px 34px;margin:0 0 18px}.facts div{min-width:84px}
 .facts dt{font-size:13px;color:var(--soft)}.facts dd{margin:0;font-size:18px;font-weight:600;

@@ -26,6 +26,9 @@ class Stage(NamedTuple):
   frozen: {network: (run folder, network there)}, opened once, never trained.
   programs() -> {name: (function, abstract arguments)}: what runs compiled beside the update.
   epoch() -> updates in one pass over the training split; None where a stage makes its own data.
+  observe(networks, carry) -> (numbers, samples, loss): in place of the validation that takes means of the
+    loss, also before the first update. numbers by name; samples: what to show; loss: by which the best
+    checkpoint is kept.
   """
 
   init: Callable
@@ -37,6 +40,7 @@ class Stage(NamedTuple):
   carry_shapes: Callable = dict
   programs: Callable = dict
   epoch: Callable | None = None
+  observe: Callable | None = None
 
 
 def names():

@@ -51,4 +51,6 @@ def make(config) -> Stage:
 
   start = {'policy': (config.init_from, 'policy')}
   shapes, carry_shapes = lambda: made.shapes(like()), lambda: made.carry_shapes(like())
-  return Stage(init, loss, made.batches, shapes, start, made.frozen, carry_shapes, made.programs)
+  return Stage(
+    init, loss, made.batches, shapes, start, made.frozen, carry_shapes, made.programs, made.observe
+  )
