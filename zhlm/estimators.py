@@ -78,7 +78,7 @@ def explained_variance(values_BT, returns_BT, mask_BT):
 
 
 def best_of_n(score_BN, n, of_BN=None):
-  """E[score of the best of n answers] to each prompt, [B], estimated without bias on N ≥ n of them: the i-th
+  """E[score of the best of n answers] to each prompt, [B], without bias from N ≥ n of them: the i-th
   smallest score is the best of C(i - 1, n - 1) of the C(N, n) subsets (Nakano et al. 2021, appendix I).
 
   of_BN: what is averaged in place of the score by which the best is chosen (gold, where that is a proxy);

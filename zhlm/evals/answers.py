@@ -31,7 +31,7 @@ def pad(prompts, rows, P):
 
 def stream(run, params, prompts, *, samples=1, temperature=1.0, new=None, seed=0, stop=None):
   """Yields (answer's ids, whether it ended) for lists of prompt ids, `samples` to each, those to one prompt
-  together. Sample k of prompt i draws from (seed, i, k), alone from (seed, i): neither the other prompts nor
+  together. Sample k of prompt i draws from (seed, i, k), or alone from (seed, i): neither other prompts nor
   the number of samples change it."""
   net = model.make(run.config)
   stop = chat.end_of_turn(run.tokenizer) if stop is None else stop

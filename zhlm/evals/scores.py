@@ -1,11 +1,11 @@
-"""What a reward says of answers, by the text of `config.rollout.reward`: rules, runs, a weighted sum of them.
+"""What a reward says of answers, by the text of `config.rollout.reward`: rules, runs, or a weighted sum.
 
 As in training (`zhlm/online.py`) a run speaks in deviations from the mean over the answers of a reference;
 which answers these are is said by whoever asks. A rule speaks in its own unit.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -65,7 +65,7 @@ def opened(spec, run) -> Reward:
       f'no reward is named; give run:FOLDER of a reward model, rules, or a weighted sum of both; the rules '
       f'are {", ".join(rewards.names())}'
     )
-  runs: list[Any] = []
+  runs = []
   for part in parts:
     if part.name == rewards.RUN:
       folder = part.options[0]
