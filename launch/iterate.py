@@ -1,9 +1,9 @@
 """Iterated RLHF: sample from the current policy, rank, retrain the reward model, PPO again; round by round.
 
-  python -m launch.iterate --workdir=runs/campaign --start=runs/demo --judge=text.length:20,40 --rounds=2
-  python -m launch.iterate --workdir=runs/campaign --start=runs/demo --judge=people --rounds=1
+  python -m launch.iterate --reward=configs/reward.py:size=demo --policy=configs/ppo.py:size=demo \
+    --start=runs/demo --judge=text.length:20,40 --rounds=2 --workdir=runs/campaign
 
-With `people` it stops (status 3) when there is something to rank, and goes on when it is run again.
+With --judge=people it stops (status 3) when there is something to rank, and goes on when it is run again.
 Finished steps are skipped, so run the same command after any interruption, or with more --rounds. Fields of
 the trainings change as in --reward.steps=200 --policy.ppo.kl_cost=0.1; docs/iterate.md has the rest.
 """
@@ -13,6 +13,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
+from configs import data
 from launch import run
 from zhlm.errors import InputError
 
@@ -24,11 +25,11 @@ _SAMPLES = flags.DEFINE_integer('samples', 4, 'Answers to a prompt.')
 _PROMPTS = flags.DEFINE_integer('prompts', 256, 'Training prompts in a round.', lower_bound=1)
 _FRESH = flags.DEFINE_float('fresh', 0.0, "Share of the rounds' rows in reward batches; 0: their number.")
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the prompts drawn and the answers sampled.')
-_DATA = config_flags.DEFINE_config_file('data', 'configs/data.py', 'How comparisons are prepared.')
-_REWARD = config_flags.DEFINE_config_file('reward', 'configs/reward.py', 'FILE[:size=…,mesh=…]')
+_REWARD = config_flags.DEFINE_config_file('reward', None, 'configs/reward.py[:size=…,mesh=…]')
 _POLICY = config_flags.DEFINE_config_file(
-  'policy', 'configs/ppo.py', 'FILE[:size=…,mesh=…], ppo or another that learns online.'
+  'policy', None, 'configs/STAGE.py[:size=…,mesh=…]: ppo, grpo, rloo.'
 )
+flags.mark_flags_as_required(['reward', 'policy'])
 
 
 def main(_):
@@ -44,7 +45,7 @@ def main(_):
     prompts=_PROMPTS.value,
     fresh=_FRESH.value,
     seed=_SEED.value,
-    data=_DATA.value,
+    data=data.get_config(),
     reward=_REWARD.value,
     policy=_POLICY.value,
   )

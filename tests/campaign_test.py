@@ -1,15 +1,15 @@
 """Rounds of RLHF with a rule as the judge, and what people meet who rank."""
 
 import json
+import math
 import os
-import shutil
 
-import numpy as np
 import pytest
 
 from configs.data import get_config as data_config
 from tests import tiny
-from zhlm import campaign, checkpoint, evals, train
+from tests.toy import write_jsonl
+from zhlm import campaign, checkpoint, train
 from zhlm.data import batches as data
 from zhlm.data import records
 from zhlm.errors import InputError
@@ -40,7 +40,9 @@ def plan(story):
     own = dict(steps=20, eval_every=0, save_every=10)
     policy = tiny.config('ppo', story, evals=(), **{**own, 'ppo__kl_cost': 0.02, 'batch__B': 16})
     default = dict(start=str(story), judge=RED, samples=3, prompts=48, fresh=0.5, seed=0)
-    configs = dict(data=data_config(), reward=tiny.config('reward', story, **own), policy=policy)
+    configs = dict(
+      data=data_config('processes=1'), reward=tiny.config('reward', story, **own), policy=policy
+    )
     return campaign.Plan(**{**default, **configs, **fields})
 
   return make
@@ -98,7 +100,6 @@ def test_two_rounds_with_a_rule_as_judge(plan, story, tmp_path, monkeypatch):
   for n in (1, 2):
     ppo = checkpoint.read_config(folder / f'round_{n}' / 'ppo')
     assert ppo.init_from == str(story / 'sft') and ppo.rollout.reward == f'run:{folder}/round_{n}/reward'
-  print(results)
   assert results[2]['score'] > results[0]['score'] + 2 * results[2]['score_error']
   assert results[0]['kl'] == pytest.approx(0, abs=1e-4) and results[2]['kl'] > 0.1
   # Run again, nothing is touched; with another plan it is refused.
@@ -109,3 +110,58 @@ def test_two_rounds_with_a_rule_as_judge(plan, story, tmp_path, monkeypatch):
     campaign.run(folder, plan(samples=4), 2)
   table = (folder / 'results.md').read_text().splitlines()
   assert len(table) == 5 and table[0].startswith('| round | comparisons | accuracy | score')
+
+
+def rank(path, ranks):
+  """Adds ranks(row) to every line of a file."""
+  rows = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
+  write_jsonl(path, [{**row, 'ranks': ranks(row)} for row in rows])
+  return len(rows)
+
+
+def test_people_are_told_what_to_rank_and_the_campaign_goes_on(plan, tmp_path, monkeypatch):
+  folder, reached = tmp_path / 'campaign', []
+  monkeypatch.setattr(train, 'train', lambda config, workdir: reached.append(config) or 1 / 0)
+  path = folder / 'round_1' / 'answers.jsonl'
+
+  def go():
+    campaign.run(folder, plan(judge='people', prompts=8, fresh=0.0), 1, say=lambda _: None)
+
+  with pytest.raises(
+    campaign.Waiting, match=r'\d rows have no ranks yet, the first at \S+/answers.jsonl:1: add'
+  ):
+    go()
+  asked = path.read_bytes()
+  with pytest.raises(campaign.Waiting):
+    go()
+  assert path.read_bytes() == asked  # asked again, it asks for the same
+  count = rank(path, lambda row: [1])
+  with pytest.raises(InputError, match=r'answers.jsonl:1: ranks: must be \d whole numbers from 1'):
+    go()
+  # Some rows tie: they are no comparison, and no mistake.
+  ties = iter([True] + [False] * count)
+  rank(path, lambda row: [1 if t else k + 1 for t in [next(ties)] for k in range(len(row['completions']))])
+  with pytest.raises(ZeroDivisionError):
+    go()
+  story, round_1 = (word.rpartition(':') for word in reached[0].mixture.split())
+  made = len(records.open_split(str(folder / 'round_1' / 'data' / 'reward'), 'train'))
+  there = len(records.open_split(f'{story[0]}/data/reward', 'train'))
+  assert made == count - 1 and round_1[0] == str(folder / 'round_1')
+  assert float(round_1[2]) == pytest.approx(made / (made + there), abs=1e-9)  # as many as they are
+  assert reached[0].steps == math.ceil(20 * (made + there) / there) and reached[0].reward.C == 4
+
+
+@pytest.mark.parametrize(
+  'fields, said',
+  [
+    ({'judge': 'lenght:1,3'}, 'no rule is named lenght'),
+    ({'start': '/nowhere'}, '/nowhere/sft holds no run'),
+    ({'fresh': 1.0}, 'fresh=1.0: a share'),
+    ({'policy': tiny.plain('dpo')}, "'dpo' asks no reward model; take configs/ppo.py"),
+    ({'reward': tiny.plain('sft')}, "'sft' trains no reward model"),
+  ],
+)
+def test_a_campaign_that_cannot_be_is_told_before_it_begins(fields, said, plan, tmp_path):
+  with pytest.raises(InputError, match=said):
+    campaign.run(tmp_path / 'campaign', plan(**fields), 1)
+  assert not (tmp_path / 'campaign').exists()

@@ -145,9 +145,9 @@ def _compare(plan, n, policy, folder, say):
   unranked = [where for where, row in sampling.read(path) if not _is_ranked(row, where)]
   if unranked:
     raise Waiting(
-      f'{len(unranked)} rows have no ranks yet, the first at {unranked[0]}: add "ranks": [2, 1, …] to every '
-      f'line of {path}, a number a completion, 1 for the best, equal ones for a tie (a line that nobody can '
-      'rank may be removed); then run the same command again'
+      f'{len(unranked)} rows have no ranks yet, the first at {unranked[0]}: add "ranks": [2, 1, …] to '
+      f'every line of {path}, a number a completion, 1 for the best, equal ones for a tie (you may remove '
+      'lines); then run the same command again'
     )
 
 
@@ -155,9 +155,8 @@ def _is_ranked(row, where):
   """Whether a row has its ranks; InputError with file, line and field where they are wrong."""
   if not isinstance(row, dict) or row.get('ranks') is None:
     return False
-  ranks = row['ranks']
-  if not (isinstance(ranks, list) and len(ranks) == len(row['completions']) and len(set(ranks)) == 1):
-    conversations.parse(row, where)  # all alike is what people may find: prepare leaves it out
+  if row['ranks'] != [1] * len(row.get('completions') or ()):  # all alike: no mistake, but no comparison
+    conversations.parse(row, where)
   return True
 
 
