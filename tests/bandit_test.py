@@ -14,7 +14,7 @@ from tests import tiny
 from zhlm import checkpoint, devices, model, online, stages, train
 from zhlm.data import batches as data
 
-V, CONTEXTS, BETA = 8, 3, 0.5
+V, CONTEXTS, BETA = 8, 3, 1.0
 REWARD = np.random.default_rng(3).normal(size=(CONTEXTS, V)).astype(np.float32)
 
 
@@ -57,7 +57,7 @@ def bandit(toy, runs, monkeypatch):
       rollout__minibatches=1,
       rollout__epochs=1,
       rollout__no_end_penalty=0.0,
-      batch__B=768,
+      batch__B=192,
       model__V=V,
       init_from='reference',
       optimizer__clip=0.0,
@@ -67,7 +67,7 @@ def bandit(toy, runs, monkeypatch):
     with jax.set_mesh(mesh):
       stage = stages.make(config)
       params = checkpoint.unbox(stage.init(jax.random.key(7)))
-      params['policy']['embed'] *= 20  # a reference of its own taste
+      params['policy']['embed'] *= 8  # a reference of its own taste
       reference = jax.tree.map(jnp.copy, params['policy'])
       tx = optax.adam(optax.cosine_decay_schedule(rate, steps), b2=0.99)
       step = jax.jit(train.make_step(stage.loss, tx, 1, jax.random.key(0)))
@@ -98,26 +98,26 @@ def tilted(reference, beta=BETA):
 def test_ppo_finds_the_tilted_reference(bandit, temperature):
   policy, reference = bandit(
     'ppo',
-    400,
-    3e-3,
+    200,
+    1e-2,
     ppo__kl_cost=BETA,
     ppo__whiten_advantages=False,
     ppo__value_cost=1.0,
     ppo__value_clip=1e3,
     rollout__temperature=temperature,
   )
-  assert distance(tilted(reference), reference) > 0.3  # it is a way to go
+  assert distance(tilted(reference), reference) > 0.15  # it is a way to go
   print("TV", distance(policy, tilted(reference)), policy, tilted(reference)); assert distance(policy, tilted(reference)) < 0.02
 
 
 def test_rloo_finds_the_tilted_reference(bandit):
-  policy, reference = bandit('rloo', 400, 3e-3, rollout__samples=4, rloo__kl_cost=BETA)
+  policy, reference = bandit('rloo', 150, 1e-2, rollout__samples=4, rloo__kl_cost=BETA)
   print("TV", distance(policy, tilted(reference)), policy, tilted(reference)); assert distance(policy, tilted(reference)) < 0.02
 
 
 def test_grpo_finds_its_own_fixed_point(bandit):
   """With its KL as a loss of k2's gradient and no division by the spread: the same tilted reference."""
   how = dict(rollout__samples=4, grpo__kl_cost=BETA, grpo__spread=False)
-  policy, reference = bandit('grpo', 400, 3e-3, **how)
+  policy, reference = bandit('grpo', 200, 1e-2, batch__B=384, **how)
   # A group's own mean is the baseline: K answers pull (K - 1)/K as much as their rewards say.
   assert distance(policy, tilted(reference, BETA * 4 / 3)) < 0.02
