@@ -101,6 +101,7 @@ def test_two_rounds_with_a_rule_as_judge(plan, story, tmp_path, monkeypatch):
     ppo = checkpoint.read_config(folder / f'round_{n}' / 'ppo')
     assert ppo.init_from == str(story / 'sft') and ppo.rollout.reward == f'run:{folder}/round_{n}/reward'
   assert results[2]['score'] > results[0]['score'] + 2 * results[2]['score_error']
+  assert 0.5 < results[2]['agreement'] <= 1 and 'agreement' not in results[0]
   assert results[0]['kl'] == pytest.approx(0, abs=1e-4) and results[2]['kl'] > 0.1
   # Run again, nothing is touched; with another plan it is refused.
   before = everything(folder)
@@ -109,7 +110,7 @@ def test_two_rounds_with_a_rule_as_judge(plan, story, tmp_path, monkeypatch):
   with pytest.raises(InputError, match=r'another campaign, with samples=3 \(now 4\)'):
     campaign.run(folder, plan(samples=4), 2)
   table = (folder / 'results.md').read_text().splitlines()
-  assert len(table) == 5 and table[0].startswith('| round | comparisons | accuracy | score')
+  assert len(table) == 5 and table[0].startswith('| round | comparisons | accuracy | agreement | score')
 
 
 def rank(path, ranks):

@@ -17,21 +17,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from zhlm import checkpoint, devices, disk, evals, stages, train
 from zhlm.clean import rules
 from zhlm.collect import conversations
 from zhlm.corpus import prepare
-from zhlm.data import chat, manifest
+from zhlm.data import manifest
 from zhlm.errors import InputError
-from zhlm.evals import sampling, scores
-from zhlm.evals.answers import answer, text
-from zhlm.evals.compare import distinct_n, repetition, win_rate
-from zhlm.evals.win_rate import divergence
+from zhlm.evals import rounds, sampling, scores
 
-HELD_OUT = 128  # test prompts, evenly over the split, on which a round is measured
-TABLE = ('round', 'comparisons', 'accuracy', 'score', 'win_rate', 'kl', 'ended', 'characters', 'distinct_2')
+TABLE = (
+  'round',
+  'comparisons',
+  'accuracy',
+  'agreement',
+  'score',
+  'win_rate',
+  'kl',
+  'ended',
+  'characters',
+  'distinct_2',
+)
 
 
 class Plan(NamedTuple):
@@ -54,7 +60,7 @@ class Waiting(Exception):
   status = 3
 
 
-def run(workdir, plan, rounds, say=print):
+def run(workdir, plan, count, say=print):
   """Takes the campaign in `workdir` to so many rounds; returns the lines of results.jsonl.
 
   Raises Waiting where people are to rank, metrics.Stopped after a signal in training, and InputError for
@@ -77,24 +83,27 @@ def run(workdir, plan, rounds, say=print):
     )
   _claim(workdir, plan)
   name = plan.policy.stage
-  policy = story / (name if (story / name / 'config.json').exists() else 'sft')
   results = _results(workdir)
   if not results:
-    results = _tell(workdir, [measure(0, policy, story / 'sft', judge)], say)
-  for n in range(1, rounds + 1):
+    policy = story / (name if (story / name / 'config.json').exists() else 'sft')
+    told = rounds.measure(policy, story / 'sft', plan.policy.rollout, judge)
+    results = _tell(workdir, [{'round': 0, **told}], say)
+  policy = Path(results[0]['policy'])
+  for n in range(1, count + 1):
     folder = workdir / f'round_{n}'
     if n < len(results):
       say(f'round {n}: done before')
     else:
       _compare(plan, n, policy, folder, say)
       _prepare(plan, found, folder, say)
-      reward, count = _reward_config(plan, workdir, n)
+      reward, comparisons = _reward_config(plan, workdir, n)
       train.train(reward, folder / 'reward')
       accuracy = evals.evaluate(folder / 'reward', say=say)['accuracy']
       train.train(_policy_config(plan, folder), folder / name)
       evals.evaluate(folder / name, say=say)
-      told = measure(n, folder / name, story / 'sft', judge)
-      told = {**told, 'comparisons': count, 'accuracy': accuracy}
+      how = (plan.policy.rollout, judge, f'run:{folder / "reward"}')
+      told = rounds.measure(folder / name, story / 'sft', *how)
+      told = {'round': n, **told, 'comparisons': comparisons, 'accuracy': accuracy}
       results = _tell(workdir, [*results, told], say)
     policy = folder / name
   return results
@@ -136,11 +145,13 @@ def _tell(workdir, results, say):
 
 def _compare(plan, n, policy, folder, say):
   """Makes the round's comparisons; raises Waiting until people have ranked every row."""
-  path, run = folder / 'answers.jsonl', evals.open_run(policy)
+  path = folder / 'answers.jsonl'
   if not path.exists():
+    run = evals.open_run(policy)
+    run.config.rollout = plan.policy.rollout
     rows = sampling.train_prompts(run, plan.prompts, f'{plan.seed}/{n}')
     how = dict(samples=plan.samples, temperature=run.config.rollout.temperature, seed=plan.seed + n)
-    with _one_device():
+    with jax.set_mesh(devices.make_mesh({}, jax.devices()[:1])):
       sampling.sample(run, rows, plan.judge, path, say=say, **how)
   unranked = [where for where, row in sampling.read(path) if not _is_ranked(row, where)]
   if unranked:
@@ -178,11 +189,11 @@ def _comparisons(folder):
 def _reward_config(plan, workdir, n):
   """(config of round n's reward model, comparisons that it learns from): the story's and all rounds', each
   as often as the config's steps read the story's alone."""
-  story, rounds = plan.start, [str(workdir / f'round_{i}') for i in range(1, n + 1)]
-  count = {folder: _comparisons(folder) for folder in (story, *rounds)}
+  story, own = plan.start, [str(workdir / f'round_{i}') for i in range(1, n + 1)]
+  count = {folder: _comparisons(folder) for folder in (story, *own)}
   total = sum(count.values())
   share = plan.fresh or 1 - count[story] / total
-  weight = {folder: share * count[folder] / (total - count[story]) for folder in rounds}
+  weight = {folder: share * count[folder] / (total - count[story]) for folder in own}
   weight = {folder: max(x, 1e-3) for folder, x in weight.items()}  # the least that a mixture knows
   weight = {story: 1 - sum(weight.values()), **weight}
   config = plan.reward.copy_and_resolve_references()
@@ -200,45 +211,3 @@ def _policy_config(plan, folder):
     config.data, config.init_from = plan.start, str(Path(plan.start) / 'sft')
     config.rollout.reward = f'run:{folder / "reward"}'
   return config
-
-
-def _one_device():
-  return jax.set_mesh(devices.make_mesh({}, jax.devices()[:1]))
-
-
-def measure(n, policy, start, judge):
-  """The line of round n: its policy beside the SFT model `start`, on the same held-out prompts.
-
-  Always KL (nats an answer) and what can be counted; with a judge, its mean score and the rate at which it
-  prefers the policy, with a 95 % interval.
-  """
-  run, sft = evals.open_run(policy), evals.open_run(start)
-  rows = run.texts('prompts')
-  if not rows:
-    raise InputError(f'{run.config.data} has no test prompts to measure a round on')
-  asked = [row['prompt'] for row in rows[:: -(-len(rows) // HELD_OUT)]]
-  prompts = [chat.encode_prompt(run.tokenizer, messages) for messages in asked]
-  told = {'round': n, 'policy': str(policy), 'prompts': len(asked)}
-  with _one_device():
-    networks = {'policy': run.load('policy'), 'start': sft.load('policy')}
-    how = dict(temperature=run.config.rollout.temperature, new=run.config.rollout.new_tokens)
-    answers = {k: answer(run, x, prompts, seed=i, **how) for i, (k, x) in enumerate(networks.items())}
-    kl = divergence(run, networks['policy'], networks['start'], prompts, answers['policy'])
-    if judge:
-      reward = scores.opened(judge, run)
-      raw = {k: reward.raw(run, asked, x) for k, x in answers.items()}
-      score = {k: reward.total(x, raw['start']) for k, x in raw.items()}
-      rate, low, high = win_rate(score['policy'], score['start'])
-      told |= {'score': float(score['policy'].mean()), 'score_start': float(score['start'].mean())}
-      told |= {'score_error': float(score['policy'].std() / len(asked) ** 0.5)}
-      told |= {'win_rate': rate, 'win_rate_low': low, 'win_rate_high': high}
-  said = [text(run, ids) for ids, _ in answers['policy']]
-  return {
-    **told,
-    'kl': float(kl.mean()),
-    'kl_error': float(kl.std() / len(kl) ** 0.5),
-    'ended': float(np.mean([ended for _, ended in answers['policy']])),
-    'characters': float(np.mean([len(x) for x in said])),
-    'distinct_2': distinct_n(said, 2),
-    'repetition': repetition(said),
-  }
