@@ -93,6 +93,9 @@ def get_config(size='demo', mesh='one'):
   c.rollout.minibatches = 2  # of batch.B rows each; together one rollout
   c.rollout.epochs = 2  # passes over a rollout
   c.rollout.no_end_penalty = 1.0  # deviations of score off for an answer without an end
+  c.rollout.no_end_instead = (
+    False  # such an answer scores minus that whatever it says (Ziegler et al. 2019)
+  )
 
   c.ppo = ConfigDict()
   c.ppo.kl_cost = 0.05  # β, a nat of KL in deviations of the score
@@ -103,13 +106,15 @@ def get_config(size='demo', mesh='one'):
   c.ppo.clip = 0.2  # how far the ratio of probabilities may pay
   c.ppo.value_clip = 0.2  # how far the value may move from the rollout's, in the loss
   c.ppo.value_cost = 0.1  # weight of the value's loss beside the policy's
-  c.ppo.value_from = 'reward'  # begins as the reward model; or 'policy': its trunk, 'zero': and a zero head
+  # 'reward': the value network begins as the reward model; 'policy': as SFT with a new head; 'zero': whose
+  c.ppo.value_from = 'reward'  # head is zero; 'shared': no network, a zero head on the policy's own trunk
   c.ppo.gamma = 1.0  # discount
   c.ppo.lam = 0.95  # of generalised advantage estimation
   c.ppo.whiten_rewards = False  # to deviation 1 a rollout; OpenAI 2019 did: shorter answers, liked less
   c.ppo.whiten_advantages = True  # to mean 0 and deviation 1 a rollout; noise where all is learnt
   c.ppo.mean = 'token'  # of the loss; or 'sequence', 'constant': see zhlm/online.py
-  c.ppo.pretrain_cost = 0.0  # γ of PPO-ptx: weight of batch.B rows of pretraining in every update
+  c.ppo.pretrain_cost = 0.0  # γ of PPO-ptx: weight of pretraining's loss, nats a token, in every update
+  c.ppo.pretrain_rows = 1  # of pretraining, a row of the batch; InstructGPT took 8
 
   c.grpo = ConfigDict()
   c.grpo.kl_cost = 0.04  # β, weight of KL in the loss
@@ -124,13 +129,15 @@ def get_config(size='demo', mesh='one'):
   c.rloo.whiten = False  # advantages to deviation 1 a rollout
 
   c.optimizer = ConfigDict()
-  # 'adamw'; 'muon': matrices by Muon, the rest by Adam; 'adafactor': next to no state; 'lion': half of
+  # 'adamw'; 'adamw_tf': eps as in TensorFlow, gentler first steps; 'muon': matrices by Muon, the rest by
+  # Adam; 'adafactor': next to no state; 'lion': half of
   # Adam's, wants a rate 3-10 times lower and b2=0.98; 'schedule_free': wants decay='constant'
   c.optimizer.name = 'adamw'
   c.optimizer.learning_rate = 3e-4  # peak
   c.optimizer.warmup_steps = 20
   c.optimizer.decay = 'linear'  # or 'cosine', 'constant'
   c.optimizer.final_fraction = 0.0  # of the peak, at the last step
+  c.optimizer.rate_every = 1  # updates with one learning rate; PPO's papers: all those of a rollout
   c.optimizer.weight_decay = 0.0  # on matrices only, times the rate; muP does not change it
   c.optimizer.b1 = 0.9  # adafactor has none; schedule_free: how near the average the gradient is taken
   c.optimizer.b2 = 0.95  # InstructGPT's; 0.999 forgets too slowly for short runs; adafactor has none

@@ -7,11 +7,11 @@ Expect, at size demo on two CPU cores: two minutes, score 0 -> 2 deviations of t
 to 7 nats, and no collapse: distinct-2 stays at three fifths of SFT's.
 """
 
-from configs import base
+from configs import base, recipes
 
 
 def get_config(arg=''):
-  o = base.parse(arg, size='demo', mesh='one')
+  o = base.parse(arg, size='demo', mesh='one', recipe='')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'ppo'
   c.evals = ('win_rate', 'best_of_n', 'samples')
@@ -35,4 +35,5 @@ def get_config(arg=''):
     c.batch.B = 64
     c.steps = 2_000
     c.optimizer.learning_rate = 3e-6
+  recipes.apply(c, 'ppo', o['recipe'])
   return c.lock()

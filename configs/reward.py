@@ -7,11 +7,11 @@ Expect, at size demo on two CPU cores: two minutes, and accuracy above 0.8 on he
 which of two similar definitions is right remains a guess (0.5).
 """
 
-from configs import base
+from configs import base, recipes
 
 
 def get_config(arg=''):
-  o = base.parse(arg, size='demo', mesh='one')
+  o = base.parse(arg, size='demo', mesh='one', recipe='')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'reward'
   c.evals = ('preference',)
@@ -26,4 +26,5 @@ def get_config(arg=''):
   else:
     c.steps = 1_000
     c.batch.B = 64
+  recipes.apply(c, 'reward', o['recipe'])
   return c.lock()

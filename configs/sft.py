@@ -7,11 +7,11 @@ Expect, at size demo on two CPU cores: two minutes, loss 6.9 -> 4.5; reviews com
 and riddles seldom name the word that was asked about.
 """
 
-from configs import base
+from configs import base, recipes
 
 
 def get_config(arg=''):
-  o = base.parse(arg, size='demo', mesh='one')
+  o = base.parse(arg, size='demo', mesh='one', recipe='')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'sft'
   c.evals = ('loss', 'format', 'samples')
@@ -23,4 +23,5 @@ def get_config(arg=''):
   else:
     c.steps = 2_000
     c.batch.B = 64
+  recipes.apply(c, 'sft', o['recipe'])
   return c.lock()

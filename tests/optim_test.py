@@ -10,7 +10,7 @@ from tests import tiny
 from zhlm import checkpoint, devices, layout, lora, losses, optim, sharding, train
 from zhlm.errors import InputError
 
-NAMES = ['adamw', 'muon', 'adafactor', 'lion', 'schedule_free']
+NAMES = ['adamw', 'adamw_tf', 'muon', 'adafactor', 'lion', 'schedule_free']
 
 # A network with all that one may have, by its axes' letters. R is a LoRA's rank; experts are in `down`.
 LETTERS = {
@@ -82,6 +82,34 @@ def test_the_rate_warms_up_then_decays_to_its_fraction(decay, values):
 def test_without_warm_up_the_first_rate_is_the_peak():
   c = config(learning_rate=1.0, warmup_steps=0, decay='linear')
   assert float(optim.schedule(c.optimizer, 10)(0)) == 1.0
+
+
+def test_a_rate_holds_for_the_updates_of_a_rollout():
+  """Linear to 0 by rollout: 1 - (u - 1)/U in its u-th of U, as OpenAI's code of 2019 has it."""
+  rate = optim.schedule(config(learning_rate=1.0, decay='linear', rate_every=4).optimizer, steps=12)
+  assert [float(rate(i)) for i in range(12)] == pytest.approx([1] * 4 + [2 / 3] * 4 + [1 / 3] * 4)
+  with pytest.raises(InputError, match='rate_every=0'):
+    optim.schedule(config(rate_every=0).optimizer, steps=12)
+
+
+def test_the_first_step_of_tensorflows_adam_is_smaller(params):
+  """lr·√(1-b2)/(1-b1) · g(1-b1)/(|g|√(1-b2) + eps), and later steps by a plain loop."""
+  b1, b2, eps = 0.9, 0.999, 1e-5
+  tx = optim.make(config(name='adamw_tf', b1=b1, b2=b2, eps=eps, learning_rate=0.5))
+  state, rng = tx.init(params), np.random.default_rng(1)
+  m = v = 0.0
+  for t in range(1, 4):
+    grads = jax.tree.map(lambda x: jnp.array(1e-4 * rng.normal(size=x.shape), jnp.float32), params)
+    updates, state = tx.update(grads, state, params)
+    g = np.asarray(grads['policy']['norm']['w'], np.float64)
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    want = -0.5 * np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(v) + eps)
+    np.testing.assert_allclose(updates['policy']['norm']['w'], want, rtol=1e-4)
+    if t == 1:
+      root = np.sqrt(1 - b2)
+      first = 0.5 * root / (1 - b1) * g * (1 - b1) / (np.abs(g) * root + eps)
+      np.testing.assert_allclose(-want, first, rtol=1e-9)
+      assert (np.abs(want) < 0.3).all()  # Adam's would be 0.5
 
 
 def test_only_matrices_of_layers_decay(params):

@@ -15,6 +15,15 @@ STARTS = {
   'rloo': {'init_from': 'sft', 'rollout.reward': 'reward'},
 }
 # Enough steps of SFT and reward that answers end and scores differ.
+# What the tests of all stages shall meet besides a stage's defaults.
+ON = {
+  'ppo': {
+    'ppo__kl_target': 0.5,
+    'ppo__kl_horizon': 40,
+    'ppo__kl_loss': 0.01,
+    'ppo__pretrain_cost': 0.5,
+  }
+}
 STEPS = {'pretrain': 5, 'sft': 40, 'reward': 20, 'dpo': 5, 'ppo': 8, 'grpo': 5, 'rloo': 5}
 
 
@@ -51,7 +60,7 @@ def config(name, data, runs=None, /, **fields):
   starts = {k.replace('.', '__'): str(runs(s)) for k, s in STARTS.get(name, {}).items()} if runs else {}
   if starts.get('rollout__reward'):
     starts['rollout__reward'] = f'run:{starts["rollout__reward"]}'
-  for field, value in {**default, **starts, **fields}.items():
+  for field, value in {**default, **ON.get(name, {}), **starts, **fields}.items():
     *path, last = field.split('__')
     node = c
     for part in path:

@@ -93,6 +93,20 @@ def test_microbatches_add_up(stage, toy, runs, tmp_path):
     assert x['loss'] == pytest.approx(y['loss'], rel=1e-6)
 
 
+@pytest.mark.parametrize('microbatches', [1, 2, 4, 8])
+def test_the_largest_and_the_least_are_no_sums(microbatches, problem):
+  params, batch = problem
+
+  def loss(params, batch, rng):
+    return 0.0 * params['w'].sum(), {'max_y': batch['y'].max(), 'min_y': batch['y'].min()}
+
+  tx = optax.sgd(0.1)
+  step = train.make_step(loss, tx, microbatches, jax.random.key(0))
+  _, info = step(train.State(jnp.int32(0), params, tx.init(params)), batch)
+  assert float(info['max_y']) == float(batch['y'].max())
+  assert float(info['min_y']) == float(batch['y'].min())
+
+
 class Killed(BaseException):
   """What a test raises where a machine would die."""
 
@@ -111,8 +125,9 @@ def dies_at(step, monkeypatch):
 
 @pytest.mark.parametrize('stage', stages.names())
 def test_resume_is_bitwise(stage, toy, runs, tmp_path, monkeypatch):
-  """A run that died at step 7, after its checkpoint of step 4, ends as one that did not."""
-  config = tiny.config(stage, toy, runs, steps=8)
+  """A run that died at step 7, after its checkpoint of step 5, ends as one that did not. For stages that
+  sample, step 5 is amid a rollout; PPO's price of KL moves, and it reads text beside."""
+  config = tiny.config(stage, toy, runs, steps=8, save_every=5)
   calm = train.train(config, tmp_path / 'calm')
   with monkeypatch.context() as patch:
     dies_at(7, patch)

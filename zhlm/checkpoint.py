@@ -119,10 +119,11 @@ def _abstract(boxed):
 
 
 def transformer_shapes(config, head):
-  """The boxed shapes of a Transformer of this config; nothing is allocated."""
+  """The boxed shapes of a Transformer of this config, or of a scalar head `alone`; nothing is allocated."""
   tokens_BT = jnp.zeros((1, 8), jnp.int32)
-  net = model.make(config, head)
-  return jax.eval_shape(lambda: net.init(jax.random.key(0), tokens_BT)['params'])
+  net = model.make(config, 'scalar' if head == 'alone' else head)
+  shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), tokens_BT)['params'])
+  return {k: x for k, x in shapes.items() if head != 'alone' or k.startswith('score')}
 
 
 def _wanted(folder, networks=None):
@@ -266,7 +267,8 @@ class Run:
   def save(self, step, params, rest, carry, loss=None):
     """Begins to save, whole or not at all; it is on the disk after `wait`. loss: of the validation, by
     which the best are kept. Raises InputError when the disk did not take the save before."""
-    heads = {k: 'scalar' if 'score' in x else 'lm' for k, x in params.items()}
+    kinds = {(False, True): 'lm', (True, True): 'scalar', (True, False): 'alone'}
+    heads = {k: kinds['score' in x, 'layers' in x] for k, x in params.items()}
     meta = {'seed': self.config.seed, 'heads': heads, 'frozen': self.frozen}
     self._writer.save(step, _leafy({**params, **rest, 'carry': carry}), meta, loss)
     self.saved = step

@@ -103,7 +103,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-  """Tokens to logits (`head='lm'`) or to one number a position (`head='scalar'`)."""
+  """Tokens to logits (`head='lm'`), to one number a position (`head='scalar'`), or to `both`."""
 
   config: Config
   head: str = 'lm'
@@ -119,7 +119,7 @@ class Transformer(nn.Module):
     temperature=1.0,
   ):
     """Returns (out, cache); out, in float32, is values_BT of a scalar head, else logits_BTV, or, given
-    targets_BT, the pair (log π(target), entropy) of [B, T].
+    targets_BT, the pair (log π(target), entropy) of [B, T]; of both heads, (the latter, values_BT).
 
     segments_BT: tokens see only their own segment's past. cache: see `init_cache`; with it the keys are
     all that the cache holds up to each position.
@@ -143,13 +143,15 @@ class Transformer(nn.Module):
     (x_BTD, cache), _ = layers((x_BTD, cache), positions_BT, segments_BT, jnp.arange(c.N))
     x_BTD = Norm(c.norm_eps, name='norm')(x_BTD)
 
-    if self.head == 'scalar':
+    if self.head != 'lm':
       # N(0, 1/sqrt(D+1)): Stiennon et al. 2020, without the misprint that drops the root.
       init = nn.with_logical_partitioning(nn.initializers.normal((c.D + 1) ** -0.5), ('D',))
       bias = nn.with_logical_partitioning(nn.initializers.zeros, ('_',))
       w_D = self.param('score', init, (c.D,), jnp.float32)
       b = self.param('score_bias', bias, (1,), jnp.float32)
-      return x_BTD.astype(jnp.float32) @ w_D + b, cache
+      values_BT = x_BTD.astype(jnp.float32) @ w_D + b
+      if self.head == 'scalar':
+        return values_BT, cache
     if c.tied:
       head_DV = embed_VD.T
     else:
@@ -160,8 +162,10 @@ class Transformer(nn.Module):
     # muP (Yang et al. 2022, table 8): what the head adds up grows with the width.
     scale = c.logit_scale * (c.mup_D / c.D if c.mup_D else 1.0)
     if targets_BT is not None:
-      return read_targets(x_BTD, head_DV, targets_BT, temperature, scale), cache
-    return read_logits(x_BTD, head_DV, scale), cache
+      out = read_targets(x_BTD, head_DV, targets_BT, temperature, scale)
+    else:
+      out = read_logits(x_BTD, head_DV, scale)
+    return (out, values_BT) if self.head == 'both' else out, cache
 
 
 def make(config, head='lm'):

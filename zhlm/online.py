@@ -97,9 +97,11 @@ def make(config, experience, own=dict) -> Online:
   @jax.jit
   def scored(x, rules_B, scales):
     """x with `score`: the weighted sum of all parts, each run in deviations from the reference's mean."""
-    total_B = rules_B - r.no_end_penalty * ~x['ended']
+    total_B = rules_B
     for name, part in runs.items():
       total_B += part.weight * (x['scores'][name] - scales[name][0]) / scales[name][1]
+    cut_B = jnp.where(r.no_end_instead, 0.0, total_B) - r.no_end_penalty
+    total_B = jnp.where(x['ended'], total_B, cut_B)
     return {**x, 'score': total_B, 'scales': {k: jnp.broadcast_to(s, (rows, 2)) for k, s in scales.items()}}
 
   @jax.jit

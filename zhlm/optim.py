@@ -2,6 +2,7 @@
 
 The optimizers by `optimizer.name`, with one schedule, clipping and decay (rate x weight_decay x w):
   adamw          Loshchilov & Hutter 2019
+  adamw_tf       the same with eps where TensorFlow's Adam has it, as in OpenAI's code of 2019
   muon           Jordan et al. 2024: matrices of layers get an orthogonal update, other leaves Adam's
   adafactor      Shazeer & Stern 2018: second moments by row and column, no first: next to no state
   lion           Chen et al. 2023: the sign of a moment, one moment
@@ -45,7 +46,10 @@ def _in_out(name):
 
 
 def schedule(c, steps):
-  """Learning rate by update: linear warm-up, then `decay` to final_fraction of the peak at `steps`."""
+  """Learning rate by update: linear warm-up, then `decay` to final_fraction of the peak at `steps`; each
+  rate holds for `rate_every` updates."""
+  if c.rate_every < 1:
+    raise InputError(f'optimizer.rate_every={c.rate_every}; choose 1 or more')
   peak, end = c.learning_rate, c.learning_rate * c.final_fraction
   rest = max(1, steps - c.warmup_steps)
   decays = {
@@ -56,12 +60,30 @@ def schedule(c, steps):
   if c.decay not in decays:
     raise InputError(f'optimizer.decay={c.decay!r}; choose from {", ".join(decays)}')
   warmup = optax.linear_schedule(peak / (c.warmup_steps + 1), peak, c.warmup_steps)
-  return optax.join_schedules([warmup, decays[c.decay]()], [c.warmup_steps])
+  rate = optax.join_schedules([warmup, decays[c.decay]()], [c.warmup_steps])
+  return lambda count: rate(count // c.rate_every * c.rate_every)
 
 
 def decayed(params):
   """True for the leaves that weight decay pulls to zero: matrices, not norms, biases or heads."""
   return jax.tree_util.tree_map_with_path(lambda path, _: _in_out(_name(path)) is not None, params)
+
+
+def scale_by_adam_tf(b1, b2, eps):
+  """Adam as Kingma & Ba 2015 end their section 2, and TensorFlow has it: √(1-b2^t)/(1-b1^t) · m/(√v + eps).
+
+  eps stands beside the root of a v that is not yet corrected: at first it counts 1/√(1-b2) as much (32
+  times, where b2=0.999) as in `optax.scale_by_adam`, so the first steps are smaller.
+  """
+  moments = optax.scale_by_adam(b1, b2)
+
+  def update(grads, state, params=None):
+    _, state = moments.update(grads, state)
+    t = state.count.astype(jnp.float32)
+    factor = jnp.sqrt(1 - b2**t) / (1 - b1**t)
+    return jax.tree.map(lambda m, v: factor * m / (jnp.sqrt(v) + eps), state.mu, state.nu), state
+
+  return optax.GradientTransformation(moments.init, update)
 
 
 # Muon --------------------------------------------------------------------------------------------------
@@ -187,13 +209,17 @@ def make(config):
   if m.mup_D and c.name in ('muon', 'adafactor'):
     raise InputError(
       f'model.mup_D={m.mup_D} with optimizer.name={c.name!r}: its rule is for updates made entry by entry, '
-      f'and {c.name} scales rows, columns or matrices; choose adamw, lion or schedule_free, or mup_D=0'
+      f'and {c.name} scales rows, columns or matrices; choose adamw, adamw_tf, lion or schedule_free, '
+      'or mup_D=0'
     )
   # After the width's factor: that is the rate's, and what decays is to decay at every width alike.
   decay_and_rate = (optax.add_decayed_weights(c.weight_decay, decayed), optax.scale_by_learning_rate(rate))
 
   def adamw():
     return optax.chain(optax.scale_by_adam(c.b1, c.b2, c.eps), *width, *decay_and_rate)
+
+  def adamw_tf():
+    return optax.chain(scale_by_adam_tf(c.b1, c.b2, c.eps), *width, *decay_and_rate)
 
   def muon():
     matrices = optax.chain(optax.trace(0.95, nesterov=True), _orthogonalise())
@@ -218,7 +244,7 @@ def make(config):
     inner = optax.chain(rms, *width, *decay_and_rate)
     return _keep_average(optax.contrib.schedule_free(inner, rate, c.b1))
 
-  names = {f.__name__: f for f in (adamw, muon, adafactor, lion, schedule_free)}
+  names = {f.__name__: f for f in (adamw, adamw_tf, muon, adafactor, lion, schedule_free)}
   if c.name not in names:
     raise InputError(f'optimizer.name={c.name!r}; choose from {", ".join(names)}')
   update = names[c.name]()

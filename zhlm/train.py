@@ -11,6 +11,12 @@ import optax
 from zhlm import checkpoint, devices, guard, hosts, lora, losses, metrics, optim, stages, validation
 
 
+def combined(total, part):
+  """Numbers of another microbatch beside those before: sums, but of names in max_ and min_."""
+  how = {'max_': jnp.maximum, 'min_': jnp.minimum}
+  return {k: how.get(k[:4], jnp.add)(total[k], part[k]) for k in total}
+
+
 class State(NamedTuple):
   """All that a run is: with the config, it determines every later step."""
 
@@ -22,7 +28,8 @@ class State(NamedTuple):
 
 
 def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, debug=False):
-  """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is.
+  """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is;
+  names that begin with max_ or min_ are the largest and the least.
 
   Gradients, updates and `state.opt` are of what trains: with `adapters`, of those only (`optim.split`).
   An update that `guard.judge` refuses leaves the state as it is, and is counted. ema: decay of the average
@@ -51,11 +58,16 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
       return grads, {'loss': sum(terms.values()), **info}
 
     parts = (jnp.arange(microbatches), jax.tree.map(split, losses.weights_sum_to_one(batch)))
-    shapes = jax.eval_shape(part, jax.tree.map(lambda x: x[0], parts))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    (grads, info), _ = jax.lax.scan(
-      lambda total, x: (jax.tree.map(jnp.add, total, part(x)), None), zeros, parts
-    )
+
+    def more(total, x):
+      grads, info = part(x)
+      return (jax.tree.map(jnp.add, total[0], grads), combined(total[1], info)), None
+
+    grads, info = jax.eval_shape(part, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), grads)
+    least = {'max_': -jnp.inf, 'min_': jnp.inf}
+    none = {k: jnp.full(x.shape, least.get(k[:4], 0), x.dtype) for k, x in info.items()}
+    (grads, info), _ = jax.lax.scan(more, (zeros, none), parts)
     if len(grads) > 1:
       info |= {f'grad_norm_{name}': optax.global_norm(x) for name, x in grads.items()}
     grads = jax.tree.map(lambda *x: sum(x), *grads.values())

@@ -52,7 +52,7 @@ def record(plan, name, folder=None):
     executed = flops.count(function, *args)
   model = None
   if name == 'update':
-    heads = ['scalar' if 'score' in x else 'lm' for x in plan.boxed.values()]
+    heads = ['scalar' if 'score' in x else 'lm' for x in plan.boxed.values() if 'layers' in x]
     model = tokens * sum(metrics.flops_per_token(config.model, T, head) for head in heads)
   total, active = parameters(plan)
   told = {

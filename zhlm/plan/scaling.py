@@ -184,6 +184,8 @@ def predict(boxed, config, topology, sizes, optimizer_bytes):
   B = -(-config.batch.B // parts) * parts
   model, real = 0.0, 0.0
   for network in boxed.values():
+    if 'layers' not in network:  # a head on another's trunk
+      continue
     head = 'scalar' if 'score' in network else 'lm'
     model += B * T * metrics.flops_per_token(c, T, head)
     real += B * T * executed(config, T, head)

@@ -13,22 +13,36 @@ from zhlm.devices import put_batch
 from zhlm.errors import InputError
 from zhlm.stages import Stage, pretrain
 
-VALUES = ('reward', 'policy', 'zero')
+VALUES = ('reward', 'policy', 'zero', 'shared')
+
+
+def beside(config):
+  """The stage whose loss PPO-ptx adds: pretraining, `pretrain_rows` rows of it for each of the batch."""
+  more = config.copy_and_resolve_references()
+  with more.unlocked():
+    more.batch.B *= config.ppo.pretrain_rows
+  return pretrain.make(more)
 
 
 def make(config) -> Stage:
   c, t = config.ppo, config.rollout.temperature
-  lm, scalar = model.make(config), model.make(config, 'scalar')
-  runs, _ = online.parts(config)
-  value_from = c.value_from if runs or c.value_from != 'reward' else 'zero'  # rules alone: there is none
+  lm, scalar, both = (model.make(config, head) for head in ('lm', 'scalar', 'both'))
   if c.value_from not in VALUES:
     raise InputError(f'ppo.value_from={c.value_from!r}; choose from {", ".join(VALUES)}')
-  text = pretrain.make(config) if c.pretrain_cost else None
+  runs, _ = online.parts(config)
+  value_from = c.value_from if runs or c.value_from != 'reward' else 'zero'  # rules alone: there is none
+  text = beside(config) if c.pretrain_cost else None
 
-  def values(params, tokens_BT, scale_B2):
-    """A value network that begins as the reward model is read in the same units."""
-    raw_BT, _ = scalar.apply({'params': params['value']}, tokens_BT)
-    return (raw_BT - scale_B2[:, :1]) / scale_B2[:, 1:]
+  def read(params, x):
+    """(log π of the targets, values), [B, T]. A value network that begins as the reward model is read in
+    the same units."""
+    if value_from == 'shared':
+      whole = {'params': {**params['policy'], **params['value']}}
+      ((logp_BT, _), raw_BT), _ = both.apply(whole, x['tokens'], targets_BT=x['targets'], temperature=t)
+    else:
+      logp_BT, _ = rollout.reads(lm, params['policy'], x['tokens'], x['targets'], t)
+      raw_BT, _ = scalar.apply({'params': params['value']}, x['tokens'])
+    return logp_BT, (raw_BT - x['scale'][:, :1]) / x['scale'][:, 1:]
 
   def experience(x, params, own):
     mask_BT = x['mask']
@@ -36,7 +50,7 @@ def make(config) -> Stage:
     last_BT = mask_BT * (jnp.cumsum(mask_BT, 1) == mask_BT.sum(1, keepdims=True))
     plain_B2 = jnp.broadcast_to(jnp.array([0.0, 1.0]), (len(mask_BT), 2))
     scale_B2 = x['scales']['reward'] if value_from == 'reward' else plain_B2
-    value_BT = values(params, x['tokens'], scale_B2)
+    value_BT = read(params, {**x, 'scale': scale_B2})[1]
     rewards_BT = losses.token_rewards(x['score'], kl_BT, last_BT, own['kl_cost'])
     if c.whiten_rewards:
       rewards_BT = estimators.whiten_spread(rewards_BT, mask_BT)
@@ -77,14 +91,15 @@ def make(config) -> Stage:
   def init(rng):
     tokens_BT = jnp.zeros((1, config.batch.T), jnp.int32)
     policy, value = (net.init(rng, tokens_BT)['params'] for net in (lm, scalar))
-    if value_from == 'zero':
+    if value_from in ('zero', 'shared'):
       value['score'] = jax.tree.map(jnp.zeros_like, value['score'])
+    if value_from == 'shared':
+      value = {k: value[k] for k in ('score', 'score_bias')}
     return {'policy': policy, 'value': value}
 
   def loss(params, batch, rng):
-    logp_BT, _ = rollout.reads(lm, params['policy'], batch['tokens'], batch['targets'], t)
+    logp_BT, value_BT = read(params, batch)
     policy_BT, ratio_BT = losses.clipped_policy(logp_BT, batch['logp'], batch['advantage'], c.clip)
-    value_BT = values(params, batch['tokens'], batch['scale'])
     error_BT = losses.clipped_value(value_BT, batch['value'], batch['return'], c.value_clip)
     w_BT, mask_BT = batch['weights'], batch['mask']
     each_BT = policy_BT + c.value_cost * error_BT
@@ -94,8 +109,10 @@ def make(config) -> Stage:
       'policy_loss': losses.total(policy_BT * mask_BT, w_BT),
       'value_loss': losses.total(error_BT * mask_BT, w_BT),
       'clipped': losses.total((jnp.abs(ratio_BT - 1) > c.clip) * mask_BT, w_BT),
-      'ratio': losses.total(jnp.where(mask_BT > 0, ratio_BT, 1), w_BT),
       'approximate_kl': losses.total(0.5 * (logp_BT - batch['logp']) ** 2 * mask_BT, w_BT),
+      'ratio': losses.total(jnp.where(mask_BT > 0, ratio_BT, 1), w_BT),
+      'min_ratio': jnp.where(mask_BT > 0, ratio_BT, jnp.inf).min(),
+      'max_ratio': jnp.where(mask_BT > 0, ratio_BT, -jnp.inf).max(),
     }
     value = losses.total(each_BT * mask_BT, w_BT)
     if not text:
@@ -113,4 +130,6 @@ def make(config) -> Stage:
   start = {'policy': (config.init_from, 'policy'), 'value': (config.init_from, 'policy')}
   if value_from == 'reward':
     start['value'] = made.frozen['reward']
+  elif value_from == 'shared':
+    del start['value']
   return Stage(init, loss, batches, shapes, start, made.frozen, carry_shapes, made.programs)
