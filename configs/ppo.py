@@ -14,7 +14,7 @@ def get_config(arg=''):
   o = base.parse(arg, size='demo', mesh='one', recipe='')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'ppo'
-  c.evals = ('win_rate', 'samples')
+  c.evals = ('win_rate', 'best_of_n', 'samples')
   c.init_from = 'runs/demo/sft'
   c.rollout.reward = 'run:runs/demo/reward'
   c.optimizer.eps = 1e-5  # OpenAI's 2019 code and every reproduction since
