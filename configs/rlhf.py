@@ -27,9 +27,7 @@ def add(c):
   c.rollout.minibatches = 2  # of batch.B rows each; together one rollout
   c.rollout.epochs = 2  # passes over a rollout
   c.rollout.no_end_penalty = 1.0  # deviations of score off for an answer without an end
-  c.rollout.no_end_instead = (
-    False  # it scores minus that, whatever it says (Ziegler et al. 2019)
-  )
+  c.rollout.no_end_instead = False  # it scores minus that, whatever it says (Ziegler et al. 2019)
   c.rollout.gold = ''  # as `reward`: what it stands for; never trained on, watched at every validation
   c.rollout.eval_samples = 256  # answers in a validation, filled up to whole rollouts; × 4 halves the noise
 

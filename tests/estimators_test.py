@@ -117,3 +117,9 @@ def test_best_of_n_is_the_mean_over_all_subsets():
     ]
     found = estimators.best_of_n(jnp.array(proxy), n, jnp.array(gold))
     np.testing.assert_allclose(found, chosen, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('instead, want', [(False, [1.5, -2.5, -1.0]), (True, [1.5, -2.0, -2.0])])
+def test_an_answer_without_an_end_pays(instead, want):
+  score, ended = jnp.array([1.5, -0.5, 1.0]), jnp.array([True, False, False])
+  np.testing.assert_allclose(estimators.charged(score, ended, 2.0, instead), want)

@@ -67,8 +67,11 @@ def test_more_samples_score_higher_and_the_start_sets_the_scale(one, runs):
     curve = [values[f'best_of_{n}{name}'] for n in best_of_n.NS]
     assert curve == sorted(curve) and curve[-1] > curve[0] + 0.1
   assert values['best_of_4_kl'] == pytest.approx(math.log(4) - 3 / 4, abs=1e-6)
-  run.config.rollout.no_end_penalty = 100.0
-  assert dict(best_of_n.evaluate(run))['best_of_1_start'] < -1  # some answers of the start do not end
+  run.config.rollout.no_end_penalty, run.config.rollout.gold = 100.0, 'text.length:1,3'
+  values = dict(best_of_n.evaluate(run))
+  assert values['best_of_1_start'] < -1  # some answers of the start do not end
+  gold = [values[f'gold_best_of_{n}_start'] for n in best_of_n.NS]
+  assert 0 < gold[0] < gold[-1] <= 1  # short answers end, and gold likes them short
 
 
 @pytest.mark.parametrize(

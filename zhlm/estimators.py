@@ -66,6 +66,12 @@ def leave_one_out(score_BK):
   return (score_BK - score_BK.mean(1, keepdims=True)) * K / (K - 1)
 
 
+def charged(score_B, ended_B, penalty, instead):
+  """Scores of answers, where one without an end pays: `penalty` off its score (Stiennon et al. 2020), or
+  with `instead` it scores minus that whatever it says (Ziegler et al. 2019)."""
+  return score_B * (ended_B | (not instead)) - penalty * ~ended_B
+
+
 def explained_variance(values_BT, returns_BT, mask_BT):
   """1 - var(R - V)/var(R) over the masked entries: 1 is a perfect value network, 0 a constant one."""
   count = jnp.maximum(mask_BT.sum(), 1.0)

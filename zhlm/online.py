@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from zhlm import checkpoint, devices, hosts, losses, model, monitor, rewards, rollout, scale
+from zhlm import checkpoint, devices, estimators, hosts, losses, model, monitor, rewards, rollout, scale
 from zhlm.data import batches as data
 from zhlm.data import chat, tokenizer
 from zhlm.devices import local_rows, put_batch
@@ -121,8 +121,7 @@ def make(config, experience, own=dict) -> Online:
     total_B = rules_B
     for name, part in runs.items():
       total_B += part.weight * (x['scores'][name] - scales[name][0]) / scales[name][1]
-    cut_B = jnp.where(r.no_end_instead, 0.0, total_B) - r.no_end_penalty
-    total_B = jnp.where(x['ended'], total_B, cut_B)
+    total_B = estimators.charged(total_B, x['ended'], r.no_end_penalty, r.no_end_instead)
     return {**x, 'score': total_B, 'scales': {k: jnp.broadcast_to(scales[k], (rows, 2)) for k in runs}}
 
   @jax.jit

@@ -3,7 +3,8 @@ training: what its score is, at what KL, of the policy that a run began as and o
 
 The curve of the start (`…_start`) is what PPO and its relatives must beat at the same KL: log n - (n - 1)/n
 nats (Stiennon et al. 2020; Gao et al. 2022, section 2). The score is the run's own `config.rollout.reward`,
-so a proxy, in deviations of the start's answers, as in training.
+so a proxy, in deviations of the start's answers, as in training; `gold_best_of_…` is what `rollout.gold`
+says of the answer that the proxy takes.
 """
 
 import numpy as np
@@ -24,17 +25,19 @@ def evaluate(run):
   asked = [row['prompt'] for row in rows[:: -(-len(rows) // PROMPTS)]]
   prompts = [chat.encode_prompt(run.tokenizer, messages) for messages in asked]
   asked = [messages for messages in asked for _ in range(max(NS))]
-  reward = scores.opened(r.reward, run)
+  named = {'': scores.opened(r.reward, run)} | ({'gold_': scores.opened(r.gold, run)} if r.gold else {})
   policies = {'_start': checkpoint.load(run.config.init_from, 'policy'), '': run.load('policy')}
-  reference_PN = None
+  reference = {}
   for name, params in policies.items():
     answers = answer(run, params, prompts, samples=max(NS), temperature=r.temperature)
-    raw_PN = reward.raw(run, asked, answers)
-    reference_PN = raw_PN if reference_PN is None else reference_PN
+    raw = {kind: reward.raw(run, asked, answers) for kind, reward in named.items()}
+    reference = reference or raw
+    score = {kind: reward.total(raw[kind], reference[kind]) for kind, reward in named.items()}
     ended_N = np.array([ended for _, ended in answers])
-    score_N = reward.total(raw_PN, reference_PN) - r.no_end_penalty * ~ended_N
-    for n in NS:
-      best_B = estimators.best_of_n(score_N.reshape(-1, max(NS)), n)
-      yield f'best_of_{n}{name}', float(best_B.mean())
+    score[''] = estimators.charged(score[''], ended_N, r.no_end_penalty, r.no_end_instead)
+    by_prompt = {kind: score_N.reshape(-1, max(NS)) for kind, score_N in score.items()}
+    for kind, of_BN in by_prompt.items():
+      for n in NS:  # the best by the reward, whichever of the two is told
+        yield f'{kind}best_of_{n}{name}', float(estimators.best_of_n(by_prompt[''], n, of_BN).mean())
   for n in NS:
     yield f'best_of_{n}_kl', float(estimators.best_of_n_kl(n))

@@ -8,8 +8,9 @@ from zhlm.data import chat
 from zhlm.errors import InputError
 from zhlm.evals import scores
 from zhlm.evals.answers import answer, text
-from zhlm.evals.compare import distinct_n, repetition, win_rate
+from zhlm.evals.compare import win_rate
 from zhlm.evals.win_rate import divergence
+from zhlm.variety import distinct_n, repetition
 
 PROMPTS = 128  # of the test split, evenly over it
 

@@ -132,4 +132,6 @@ def make(config) -> Stage:
     start['value'] = made.frozen['reward']
   elif value_from == 'shared':
     del start['value']
-  return Stage(init, loss, batches, shapes, start, made.frozen, carry_shapes, made.programs, made.observe)
+  return Stage(
+    init, loss, batches, shapes, start, made.frozen, carry_shapes, made.programs, observe=made.observe
+  )

@@ -52,5 +52,5 @@ def make(config) -> Stage:
   start = {'policy': (config.init_from, 'policy')}
   shapes, carry_shapes = lambda: made.shapes(like()), lambda: made.carry_shapes(like())
   return Stage(
-    init, loss, made.batches, shapes, start, made.frozen, carry_shapes, made.programs, made.observe
+    init, loss, made.batches, shapes, start, made.frozen, carry_shapes, made.programs, observe=made.observe
   )
