@@ -64,18 +64,18 @@ def test_nine_answers_are_one_batch_element_and_their_loss_is_that_of_plain_pair
 
 def test_answers_that_are_left_out_are_told_once_and_only_of_what_is_trained_on(nine, toy, capsys):
   config = tiny.config('reward', toy, reward__C=8, batch__B=2, batch__T=16)
-  data.ranked(config, 'train')
-  data.ranked(config, 'validation')
+  data.fitting(config, 'train', data.Ranked)
+  data.fitting(config, 'validation', data.Ranked)
   assert capsys.readouterr().err == (
     'reward: of 12 completions of the first 2 prompts 1 beyond reward.C=8 and 0 longer than batch.T=16 are '
     'left out\n'
   )
   longest = max(int(n) for record in nine for n in record['lengths'])
   config.reward.C, config.batch.T = 9, longest - 1
-  data.ranked(config, 'train')
+  data.fitting(config, 'train', data.Ranked)
   assert f' 0 beyond reward.C=9 and 1 longer than batch.T={longest - 1} ' in capsys.readouterr().err
   config.batch.T = longest
-  data.ranked(config, 'train')
+  data.fitting(config, 'train', data.Ranked)
   assert capsys.readouterr().err == ''
 
 

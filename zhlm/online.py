@@ -105,6 +105,11 @@ def make(config, experience, own=dict) -> Online:
   rows, period = config.batch.B * r.minibatches, r.epochs * r.minibatches
   if rows % r.samples:
     raise InputError(f'rollout.samples={r.samples} must divide batch.B × rollout.minibatches = {rows}')
+  if r.prompt_tokens + r.new_tokens > config.batch.T:
+    raise InputError(
+      f'rollout.prompt_tokens={r.prompt_tokens} and rollout.new_tokens={r.new_tokens} are more than the '
+      f'context, batch.T={config.batch.T}; lower one of them, or raise batch.T'
+    )
   key = jax.random.fold_in(jax.random.key(config.seed), 1)  # the train step uses the seed's own key
   held = jax.random.fold_in(key, 0)  # of validations; rollout i has 1 + i
 
@@ -152,10 +157,9 @@ def make(config, experience, own=dict) -> Online:
   def take(batch, rows):
     return jax.tree.map(lambda x: constrain(x[rows], 'B' + '_' * (x.ndim - 1)), batch)
 
-  def prompts(start, split):
+  def prompts(source, start, split):
     """(prompts on the devices, what the user says in this host's part of them), a rollout after another."""
     mesh = jax.sharding.get_mesh()
-    source = data.sources(config, split, lambda part: data.Prompts(part, split))
     for x, _, _ in data.stream(source, config, start, split, rows // r.samples, period):
       where = zip(x.pop('part'), x.pop('row'), strict=True)
       yield put_batch(mesh, x), [data.said(source, *at) for at in where] if rules else None
@@ -196,11 +200,12 @@ def make(config, experience, own=dict) -> Online:
   def first(networks, stop):
     """What is carried into the first rollout: the scale of each run, as stored beside its weights, or else
     as measured on the reference's answers to the first prompts."""
+    source = data.sources(config, 'train', lambda part: data.Prompts(part, 'train'))
     policy, scales, x = networks.get('reference', networks['policy']), {}, {}
     for name, part in {**runs, **golds}.items():
       scales[name], told = scale.read(part.options[0], config, networks[name], policy)
       if scales[name] is None:
-        x = x or sample(networks, next(prompts(0, 'train'))[0], key, stop, player='reference')
+        x = x or sample(networks, next(prompts(source, 0, 'train'))[0], key, stop, player='reference')
         found = x['scores'][name] if name in runs else looked(networks, x)['golds'][name]
         scales[name] = scale.of(found)
         told += f'; measured on {rows} answers: {scales[name][0]:.4g} ± {scales[name][1]:.4g}'
@@ -211,9 +216,10 @@ def make(config, experience, own=dict) -> Online:
   def batches(networks, start, split, carry=None):
     stop = data.end_of_turn(config)
     spm = tokenizer.load(data.tokenizer_folder(config))
+    source = data.fitting(config, split, data.Prompts)
     carry = carry or first(networks(), stop)
     begin, done = divmod(start, period)
-    for i, (prompt, said) in enumerate(prompts(begin, split), begin):
+    for i, (prompt, said) in enumerate(prompts(source, begin, split), begin):
       key_i = jax.random.fold_in(key, 1 + i)
       if not done:
         now = networks()

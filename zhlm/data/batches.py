@@ -126,9 +126,9 @@ class Ranked:
     return f'{of} {told}' if beyond + long else ''
 
 
-def ranked(config, split):
-  """`sources` of Ranked; says on stderr what those of a train split leave out."""
-  source = sources(config, split, lambda part: Ranked(part, split))
+def fitting(config, split, kind):
+  """`sources` of `kind`, Ranked or Prompts; says on stderr what those of a train split leave out."""
+  source = sources(config, split, lambda part: kind(part, split))
   for part in source.values() if isinstance(source, dict) else [source]:
     if split == 'train' and hosts.first() and (told := part.left_out()):
       print(f'{config.stage}: {told}', file=sys.stderr)
@@ -153,6 +153,12 @@ class Prompts:
 
   def __len__(self):
     return len(self.fitting)
+
+  def left_out(self):
+    """How many prompts are, in a line; '' where none is."""
+    long, P = len(self.source) - len(self), self.P
+    told = f'{long:,} of {len(self.source):,} prompts, longer than rollout.prompt_tokens={P}, are left out'
+    return told if long else ''
 
   def __getitem__(self, index):
     tokens = self.source[int(self.fitting[index])]['tokens']

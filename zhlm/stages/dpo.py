@@ -48,7 +48,7 @@ def make(config) -> Stage:
 
   def batches(networks, start, split, carry=None):
     mesh = jax.sharding.get_mesh()
-    for batch, info, _ in data.stream(data.ranked(config, split), config, start, split):
+    for batch, info, _ in data.stream(data.fitting(config, split, data.Ranked), config, start, split):
       batch, now = put_batch(mesh, batch), networks()
       ref = now.get('reference', now['policy'])  # with adapters: the policy without them
       yield {**batch, 'logp_ref': reference(ref, batch)}, info, {}

@@ -26,7 +26,7 @@ def make(config) -> Stage:
     }
 
   def batches(networks, start, split, carry=None):
-    return data.stream(data.ranked(config, split), config, start, split)
+    return data.stream(data.fitting(config, split, data.Ranked), config, start, split)
 
   def shapes():
     B, C, T = config.batch.B, config.reward.C, config.batch.T
