@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, devices, losses, metrics, stages, train, validation
+from zhlm import checkpoint, devices, losses, metrics, online, stages, train, validation
 
 
 def leaves(tree):
@@ -144,6 +144,24 @@ def test_resume_is_bitwise(stage, toy, runs, tmp_path, monkeypatch):
   # Once more: there is nothing left to do, and nothing changes.
   same_bits(train.train(config, tmp_path / 'run'), calm)
   assert len(tiny.lines(tmp_path / 'run')) == 8
+
+
+def test_a_run_killed_while_it_samples_goes_on(toy, runs, tmp_path, monkeypatch):
+  """Its fourth rollout is drawn, but not yet learnt from; the checkpoint is amid the third."""
+  config, real, calls = tiny.config('ppo', toy, runs, steps=8, save_every=5), online.judged, []
+
+  def judged(*args):
+    calls.append(args)
+    if len(calls) == 4:
+      raise Killed
+    return real(*args)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(online, 'judged', judged)
+    with pytest.raises(Killed):
+      train.train(config, tmp_path / 'run')
+  assert len(tiny.lines(tmp_path / 'run')) == 5 and calls
+  same_bits(train.train(config, tmp_path / 'run'), train.train(config, runs('ppo')))
 
 
 def test_a_signal_saves_where_it_can_go_on(toy, runs, tmp_path, monkeypatch):
