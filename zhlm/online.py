@@ -58,6 +58,13 @@ class Online(NamedTuple):
   frozen: dict
   carry_shapes: Callable
   programs: Callable
+  narrow: Callable
+
+
+def fitting(config):
+  """How `rollout.by_length` computes the rows of a rollout: in parts like those of an update."""
+  r = config.rollout
+  return dict(P=r.prompt_tokens, widths=r.widths, parts=r.minibatches * config.batch.microbatches)
 
 
 def weights(mean, mask_BT, window_BT):
@@ -92,7 +99,9 @@ def make(config, experience, own=dict) -> Online:
     networks = {'reference': networks['policy'], **networks}  # where adapters train: it without them
     prompts = {k: jnp.repeat(x, r.samples, 0) for k, x in prompts.items()}
     how = dict(new=r.new_tokens, stop=stop, temperature=r.temperature, player=player, scorers=tuple(runs))
-    return rollout.complete(nets, networks, prompts['tokens'], prompts['lengths'], key, **how)
+    return rollout.complete(
+      nets, networks, prompts['tokens'], prompts['lengths'], key, **how, **fitting(config)
+    )
 
   @jax.jit
   def scored(x, rules_B, scales):
@@ -121,6 +130,7 @@ def make(config, experience, own=dict) -> Online:
 
   @jax.jit
   def take(batch, rows):
+    rows = rows[rollout.order(batch['mask'][rows], config.batch.microbatches)]
     return jax.tree.map(lambda x: constrain(x[rows], 'B' + '_' * (x.ndim - 1)), batch)
 
   def prompts(start, split):
@@ -187,4 +197,5 @@ def make(config, experience, own=dict) -> Online:
   frozen = {name: (part.options[0], 'reward') for name, part in runs.items()}
   if not config.model.lora_rank:
     frozen['reference'] = (config.init_from, 'policy')
-  return Online(batches, shapes, frozen, carry_shapes, programs)
+  narrow = functools.partial(rollout.narrow, P=r.prompt_tokens, widths=r.widths)
+  return Online(batches, shapes, frozen, carry_shapes, programs, narrow)

@@ -25,6 +25,8 @@ class Stage(NamedTuple):
   start: {network: (run folder, network there)}, weights to begin with in place of init's.
   frozen: {network: (run folder, network there)}, opened once, never trained.
   programs() -> {name: (function, abstract arguments)}: what runs compiled beside the update.
+  narrow(microbatch) -> (which, [microbatch, …]): itself in several shapes, and the number of the one that is
+    to be computed: where rows are short, the others would be padding for the most part.
   """
 
   init: Callable
@@ -35,6 +37,7 @@ class Stage(NamedTuple):
   frozen: dict = {}
   carry_shapes: Callable = dict
   programs: Callable = dict
+  narrow: Callable = lambda microbatch: (0, [microbatch])
 
 
 def names():

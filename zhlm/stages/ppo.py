@@ -36,11 +36,12 @@ def make(config) -> Stage:
   def read(params, x):
     """(log π of the targets, values), [B, T]. A value network that begins as the reward model is read in
     the same units."""
+    columns_BW = rollout.window(x['mask'], config.rollout.prompt_tokens)
     if value_from == 'shared':
-      whole = {'params': {**params['policy'], **params['value']}}
-      ((logp_BT, _), raw_BT), _ = both.apply(whole, x['tokens'], targets_BT=x['targets'], temperature=t)
+      whole = {**params['policy'], **params['value']}
+      (logp_BT, _), raw_BT = rollout.reads(both, whole, x['tokens'], x['targets'], t, columns_BW)
     else:
-      logp_BT, _ = rollout.reads(lm, params['policy'], x['tokens'], x['targets'], t)
+      logp_BT, _ = rollout.reads(lm, params['policy'], x['tokens'], x['targets'], t, columns_BW)
       raw_BT, _ = scalar.apply({'params': params['value']}, x['tokens'])
     return logp_BT, (raw_BT - x['scale'][:, :1]) / x['scale'][:, 1:]
 
@@ -50,7 +51,8 @@ def make(config) -> Stage:
     last_BT = mask_BT * (jnp.cumsum(mask_BT, 1) == mask_BT.sum(1, keepdims=True))
     plain_B2 = jnp.broadcast_to(jnp.array([0.0, 1.0]), (len(mask_BT), 2))
     scale_B2 = x['scales']['reward'] if value_from == 'reward' else plain_B2
-    value_BT = read(params, {**x, 'scale': scale_B2})[1]
+    seen = {**{k: x[k] for k in ('tokens', 'targets', 'mask')}, 'scale': scale_B2}
+    value_BT = rollout.by_length(lambda seen: read(params, seen)[1], seen, **online.fitting(config))
     rewards_BT = losses.token_rewards(x['score'], kl_BT, last_BT, own['kl_cost'])
     if c.whiten_rewards:
       rewards_BT = estimators.whiten_spread(rewards_BT, mask_BT)
@@ -132,4 +134,4 @@ def make(config) -> Stage:
     start['value'] = made.frozen['reward']
   elif value_from == 'shared':
     del start['value']
-  return Stage(init, loss, batches, shapes, start, made.frozen, carry_shapes, made.programs)
+  return Stage(init, loss, batches, shapes, start, made.frozen, carry_shapes, made.programs, made.narrow)
