@@ -63,8 +63,7 @@ class Online(NamedTuple):
 
 def fitting(config):
   """How `rollout.by_length` computes the rows of a rollout: in parts like those of an update."""
-  r = config.rollout
-  return dict(P=r.prompt_tokens, widths=r.widths, parts=r.minibatches * config.batch.microbatches)
+  return dict(widths=config.rollout.widths, parts=config.rollout.minibatches * config.batch.microbatches)
 
 
 def weights(mean, mask_BT, window_BT):

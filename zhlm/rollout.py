@@ -94,11 +94,23 @@ def by_length(read, x, *, P, widths, parts):
 
 
 def complete(
-  nets, networks, prompts_BP, lengths_B, key, *, new, stop, temperature, player='policy', scorers=(), **how
+  nets,
+  networks,
+  prompts_BP,
+  lengths_B,
+  key,
+  *,
+  new,
+  stop,
+  temperature,
+  player='policy',
+  scorers=(),
+  widths=1,
+  parts=1,
 ):
   """Answers every prompt with the network `player` and reads the answers with 'reference' and `scorers`.
 
-  nets, networks: modules and weights by name. how: as `by_length` takes it. Returns arrays of [B, T] for
+  nets, networks: modules and weights by name. widths, parts: as of `by_length`. Returns arrays of [B, T] for
   T = P + new columns, of which the last predicts nothing (tokens, targets; logp, logp_ref, entropy: 0
   outside the answer; mask: the answer's; window: that of an answer of all `new`) and of [B] (count: tokens
   of the answer; ended; scores: raw, {scorer: [B]}), and `answers` [B, new].
@@ -127,7 +139,7 @@ def complete(
 
   return {
     **x,
-    **by_length(read, {**x, 'lengths': total_B}, P=P, **how),
+    **by_length(read, {**x, 'lengths': total_B}, P=P, widths=widths, parts=parts),
     'window': answer_mask(T, lengths_B, jnp.full_like(count_B, new)),
     'count': count_B,
     'ended': ended_B,

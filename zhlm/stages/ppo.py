@@ -25,7 +25,7 @@ def beside(config):
 
 
 def make(config) -> Stage:
-  c, t = config.ppo, config.rollout.temperature
+  c, t, P = config.ppo, config.rollout.temperature, config.rollout.prompt_tokens
   lm, scalar, both = (model.make(config, head) for head in ('lm', 'scalar', 'both'))
   if c.value_from not in VALUES:
     raise InputError(f'ppo.value_from={c.value_from!r}; choose from {", ".join(VALUES)}')
@@ -36,7 +36,7 @@ def make(config) -> Stage:
   def read(params, x):
     """(log π of the targets, values), [B, T]. A value network that begins as the reward model is read in
     the same units."""
-    columns_BW = rollout.window(x['mask'], config.rollout.prompt_tokens)
+    columns_BW = rollout.window(x['mask'], P)
     if value_from == 'shared':
       whole = {**params['policy'], **params['value']}
       (logp_BT, _), raw_BT = rollout.reads(both, whole, x['tokens'], x['targets'], t, columns_BW)
@@ -52,7 +52,7 @@ def make(config) -> Stage:
     plain_B2 = jnp.broadcast_to(jnp.array([0.0, 1.0]), (len(mask_BT), 2))
     scale_B2 = x['scales']['reward'] if value_from == 'reward' else plain_B2
     seen = {**{k: x[k] for k in ('tokens', 'targets', 'mask')}, 'scale': scale_B2}
-    value_BT = rollout.by_length(lambda seen: read(params, seen)[1], seen, **online.fitting(config))
+    value_BT = rollout.by_length(lambda seen: read(params, seen)[1], seen, P=P, **online.fitting(config))
     rewards_BT = losses.token_rewards(x['score'], kl_BT, last_BT, own['kl_cost'])
     if c.whiten_rewards:
       rewards_BT = estimators.whiten_spread(rewards_BT, mask_BT)
