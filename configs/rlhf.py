@@ -22,6 +22,7 @@ def add(c):
   c.rollout.reward = ''  # 'run:FOLDER' of a reward model, rules, or a weighted sum of both: docs/rewards.md
   c.rollout.prompt_tokens = 32  # prompts are padded to this; longer ones are left out
   c.rollout.new_tokens = 48  # at most, in an answer
+  c.rollout.widths = 3  # new_tokens, a half, a quarter: at which of them rows are computed, as they need
   c.rollout.temperature = 1.0  # of sampling, and so of every log-probability
   c.rollout.samples = 1  # answers to a prompt; grpo and rloo compare them and need two
   c.rollout.minibatches = 2  # of batch.B rows each; together one rollout

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, devices, model, online, stages, train
+from zhlm import checkpoint, devices, judging, model, stages, train
 from zhlm.data import batches as data
 
 V, CONTEXTS, BETA = 8, 3, 1.0
@@ -43,7 +43,7 @@ def bandit(toy, runs, monkeypatch):
   def judged(rules, said, x, *_):
     return REWARD[np.asarray(x['tokens'][:, 0]) - 1, np.asarray(x['answers'][:, 0])]
 
-  monkeypatch.setattr(online, 'judged', judged)
+  monkeypatch.setattr(judging, 'judged', judged)
   monkeypatch.setattr(data, 'Prompts', lambda config, split: Contexts())
   monkeypatch.setattr(data, 'said', lambda *_: '')
   monkeypatch.setattr(data, 'end_of_turn', lambda config: -1)  # every answer has its one token

@@ -25,6 +25,7 @@ ORDER = [
   ['zhlm.validation'],
   ['zhlm.stages', 'zhlm.convert'],
   ['zhlm.online'],
+  ['zhlm.judging'],
   ['zhlm.scale'],
   ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
   ['zhlm.demo', 'zhlm.rewards'],

@@ -9,7 +9,7 @@ import pytest
 from configs import ppo as ppo_config
 from configs import recipes, reward, sft
 from tests import tiny
-from zhlm import checkpoint, devices, lora, losses, online, stages
+from zhlm import checkpoint, devices, judging, lora, losses, stages
 from zhlm.data import batches as data
 from zhlm.errors import InputError
 
@@ -175,7 +175,7 @@ def test_an_unknown_choice_lists_the_choices(toy, runs):
 def test_without_a_reward_the_rules_are_listed(toy, runs):
   config = tiny.config('ppo', toy, runs, rollout__reward='')
   with pytest.raises(InputError, match='rollout.reward=run:FOLDER.*verse.rhyme'):
-    online.parts(config)
+    judging.parts(config)
 
 
 def test_more_tokens_than_the_context_holds_are_refused(toy, runs):

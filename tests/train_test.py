@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, devices, losses, metrics, online, stages, train, validation
+from zhlm import checkpoint, devices, judging, losses, metrics, stages, train, validation
 
 
 def leaves(tree):
@@ -148,7 +148,7 @@ def test_resume_is_bitwise(stage, toy, runs, tmp_path, monkeypatch):
 
 def test_a_run_killed_while_it_samples_goes_on(toy, runs, tmp_path, monkeypatch):
   """Its fourth rollout is drawn, but not yet learnt from; the checkpoint is amid the third."""
-  config, real, calls = tiny.config('ppo', toy, runs, steps=8, save_every=5), online.judged, []
+  config, real, calls = tiny.config('ppo', toy, runs, steps=8, save_every=5), judging.judged, []
 
   def judged(*args):
     calls.append(args)
@@ -157,7 +157,7 @@ def test_a_run_killed_while_it_samples_goes_on(toy, runs, tmp_path, monkeypatch)
     return real(*args)
 
   with monkeypatch.context() as patch:
-    patch.setattr(online, 'judged', judged)
+    patch.setattr(judging, 'judged', judged)
     with pytest.raises(Killed):
       train.train(config, tmp_path / 'run')
   assert len(tiny.lines(tmp_path / 'run')) == 5 and calls

@@ -23,8 +23,9 @@ def prefill(net, params, prompts_BP, lengths_B, S):
   """Reads the prompts into a new cache of S positions. Returns (logits_BV after each prompt, cache)."""
   cache = init_cache(net.config, prompts_BP.shape[0], S)
   cache = jax.tree.map(lambda x: constrain(x, 'NBSGK'), cache)
-  logits_BPV, cache = net.apply({'params': params}, prompts_BP, cache=cache)
-  return jnp.take_along_axis(logits_BPV, (lengths_B - 1)[:, None, None], 1)[:, 0], cache
+  columns_BW = (lengths_B - 1)[:, None]
+  logits_BWV, cache = net.apply({'params': params}, prompts_BP, cache=cache, columns_BW=columns_BW)
+  return logits_BWV[:, 0], cache
 
 
 def decode(net, params, token_B, position_B, cache):

@@ -117,12 +117,14 @@ class Transformer(nn.Module):
     cache=None,
     targets_BT=None,
     temperature=1.0,
+    columns_BW=None,
   ):
     """Returns (out, cache); out, in float32, is values_BT of a scalar head, else logits_BTV, or, given
     targets_BT, the pair (log π(target), entropy) of [B, T]; of both heads, (the latter, values_BT).
 
     segments_BT: tokens see only their own segment's past. cache: see `init_cache`; with it the keys are
-    all that the cache holds up to each position.
+    all that the cache holds up to each position. columns_BW: those of each row at which logits are wanted,
+    for they are most of a small model's work: logits_BWV; given targets_BT, the pair is 0 elsewhere.
     """
     c = self.config
     if positions_BT is None:
@@ -161,10 +163,17 @@ class Transformer(nn.Module):
       head_DV = self.param('head', init, (c.D, c.V), jnp.float32)
     # muP (Yang et al. 2022, table 8): what the head adds up grows with the width.
     scale = c.logit_scale * (c.mup_D / c.D if c.mup_D else 1.0)
-    if targets_BT is not None:
+    if columns_BW is not None:
+      x_BTD = jnp.take_along_axis(x_BTD, columns_BW[:, :, None], 1)
+    if targets_BT is None:
+      out = read_logits(x_BTD, head_DV, scale)
+    elif columns_BW is None:
       out = read_targets(x_BTD, head_DV, targets_BT, temperature, scale)
     else:
-      out = read_logits(x_BTD, head_DV, scale)
+      targets_BW = jnp.take_along_axis(targets_BT, columns_BW, 1)
+      pair_BW = read_targets(x_BTD, head_DV, targets_BW, temperature, scale)
+      at = jnp.arange(len(columns_BW))[:, None], columns_BW
+      out = jax.tree.map(lambda x_BW: jnp.zeros(targets_BT.shape).at[at].set(x_BW), pair_BW)
     return (out, values_BT) if self.head == 'both' else out, cache
 
 

@@ -15,56 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from zhlm import checkpoint, devices, estimators, hosts, losses, model, monitor, rewards, rollout, scale
+from zhlm import (
+  checkpoint,
+  devices,
+  estimators,
+  hosts,
+  judging,
+  losses,
+  model,
+  monitor,
+  rewards,
+  rollout,
+  scale,
+)
 from zhlm.data import batches as data
-from zhlm.data import chat, tokenizer
-from zhlm.devices import local_rows, put_batch
+from zhlm.data import tokenizer
+from zhlm.devices import put_batch
 from zhlm.errors import InputError
 from zhlm.sharding import constrain
-
-
-def parts(config):
-  """({network: Part} of the reward's runs, [Part] of its rules). Raises InputError where there is none."""
-  found = rewards.parse(config.rollout.reward)
-  if not found:
-    raise InputError(
-      f'{config.stage} needs --config.rollout.reward=run:FOLDER of a reward model, rules, or a weighted '
-      f'sum of both; the rules are {", ".join(rewards.names())}'
-    )
-  return _networks('reward', found)
-
-
-def _networks(name, found):
-  """({network: Part} of the runs among these parts, [Part] of the rules): name, name_2, name_3, …"""
-  runs = [part for part in found if part.name == rewards.RUN]
-  names = [name, *(f'{name}_{i}' for i in range(2, len(runs) + 1))]
-  return dict(zip(names, runs, strict=False)), [part for part in found if part.name != rewards.RUN]
-
-
-def texts(spm, answers_RN, count_R, stop):
-  """What the answers say, a text each."""
-  return [
-    chat.decode(spm, [t for t in tokens[:count] if t != stop])
-    for tokens, count in zip(answers_RN, count_R, strict=True)
-  ]
-
-
-def judged(rules, said, x, spm, stop, samples):
-  """The weighted sum of the rules for each answer, [R]: every host reads the answers on its own devices.
-
-  said: what the user says in this host's prompts, each answered `samples` times.
-  """
-  mesh, R = jax.sharding.get_mesh(), len(x['count'])
-  if not rules:
-    return np.zeros(R, np.float32)
-  answers = texts(spm, local_rows(mesh, x['answers']), local_rows(mesh, x['count']), stop)
-  prompts = [text for text in said for _ in range(samples)]
-  return put_batch(mesh, {'score': rewards.scores(rules, prompts, answers)})['score']
-
-
-def _scorer(part):
-  """The network of a run that scores answers, which may be of another size than the policy."""
-  return model.without_adapters(model.make(checkpoint.read_config(part.options[0]), 'scalar'))
 
 
 class Online(NamedTuple):
@@ -76,6 +44,12 @@ class Online(NamedTuple):
   carry_shapes: Callable
   programs: Callable
   observe: Callable
+  narrow: Callable
+
+
+def parting(config):
+  """How `rollout.by_length` computes the rows of a rollout: in parts like those of an update."""
+  return dict(widths=config.rollout.widths, parts=config.rollout.minibatches * config.batch.microbatches)
 
 
 def weights(mean, mask_BT, window_BT):
@@ -96,12 +70,12 @@ def make(config, experience, own=dict) -> Online:
   `weights`; own() is what the stage itself carries from one rollout to the next.
   """
   r = config.rollout
-  runs, rules = parts(config)
-  golds, gold_rules = _networks('gold', rewards.parse(r.gold))
+  runs, rules = judging.parts(config)
+  golds, gold_rules = judging.networks('gold', rewards.parse(r.gold))
   lm, scalar = model.make(config), model.make(config, 'scalar')
   plain = model.without_adapters(scalar)
   nets = {'policy': lm, 'reference': model.without_adapters(lm), **dict.fromkeys(runs, plain)}
-  gold_nets = {name: _scorer(part) for name, part in golds.items()}
+  gold_nets = {name: judging.scorer(part) for name, part in golds.items()}
   rows, period = config.batch.B * r.minibatches, r.epochs * r.minibatches
   if rows % r.samples:
     raise InputError(f'rollout.samples={r.samples} must divide batch.B × rollout.minibatches = {rows}')
@@ -118,7 +92,9 @@ def make(config, experience, own=dict) -> Online:
     networks = {'reference': networks['policy'], **networks}  # where adapters train: it without them
     prompts = {k: jnp.repeat(x, r.samples, 0) for k, x in prompts.items()}
     how = dict(new=r.new_tokens, stop=stop, temperature=r.temperature, player=player, scorers=tuple(runs))
-    return rollout.complete(nets, networks, prompts['tokens'], prompts['lengths'], key, **how)
+    return rollout.complete(
+      nets, networks, prompts['tokens'], prompts['lengths'], key, **how, **parting(config)
+    )
 
   @jax.jit
   def scored(x, rules_B, scales):
@@ -145,9 +121,8 @@ def make(config, experience, own=dict) -> Online:
   @jax.jit
   def looked(networks, x):
     """Of each answer: its nats of KL (k1) and of entropy, and what the gold runs say of it, raw."""
-    ids_BT = jnp.concatenate([x['tokens'], x['targets'][:, -1:]], 1)
     total_B = jnp.argmax(x['window'], 1) + 1 + x['count']
-    scores = {k: rollout.score(net, networks[k], ids_BT, total_B) for k, net in gold_nets.items()}
+    scores = {k: rollout.score(net, networks[k], x['tokens'], total_B) for k, net in gold_nets.items()}
     kl_BT = (x['logp'] - x['logp_ref']) * x['mask']
     return {'kl': kl_BT.sum(1), 'entropy': (x['entropy'] * x['mask']).sum(1), 'golds': scores}
 
@@ -155,6 +130,7 @@ def make(config, experience, own=dict) -> Online:
 
   @jax.jit
   def take(batch, rows):
+    rows = rows[rollout.order(batch['mask'][rows], config.batch.microbatches)]
     return jax.tree.map(lambda x: constrain(x[rows], 'B' + '_' * (x.ndim - 1)), batch)
 
   def prompts(source, start, split):
@@ -181,14 +157,14 @@ def make(config, experience, own=dict) -> Online:
       x = sample(networks, prompt, jax.random.fold_in(held, i), stop)
       each = looked(networks, x)
       mine = [said[j] for j in devices.host_rows(mesh, len(said))]
-      x = scored(x, judged(rules, mine, x, spm, stop, r.samples), carry['scales'])
+      x = scored(x, judging.judged(rules, mine, x, spm, stop, r.samples), carry['scales'])
       _, info, _ = learn(x, networks, carry['own'])
       each |= {k: x[k] for k in ('score', 'scores', 'count', 'ended', 'answers')}
       seen.append(multihost_utils.process_allgather(each, tiled=True))
       infos.append(jax.device_get(info))
       asked += [text for text in said for _ in range(r.samples)]
     x = jax.tree.map(lambda *parts: np.concatenate(parts), *seen)
-    x['texts'] = texts(spm, x['answers'], x['count'], stop)
+    x['texts'] = judging.texts(spm, x['answers'], x['count'], stop)
     if golds or gold_rules:
       x['gold'] = rewards.scores(gold_rules, asked, x['texts'])
       for name, part in golds.items():
@@ -224,7 +200,7 @@ def make(config, experience, own=dict) -> Online:
       if not done:
         now = networks()
         x = sample(now, prompt, key_i, stop)
-        x = scored(x, judged(rules, said, x, spm, stop, r.samples), carry['scales'])
+        x = scored(x, judging.judged(rules, said, x, spm, stop, r.samples), carry['scales'])
         made, info, mine = learn(x, now, carry['own'])
         info = {**told(x), **info}
         carry = {**carry, 'own': mine, 'rollout': made, 'info': info}
@@ -261,4 +237,5 @@ def make(config, experience, own=dict) -> Online:
   frozen = {name: (part.options[0], 'reward') for name, part in {**runs, **golds}.items()}
   if not config.model.lora_rank:
     frozen['reference'] = (config.init_from, 'policy')
-  return Online(batches, shapes, frozen, carry_shapes, programs, observe)
+  narrow = functools.partial(rollout.narrow, P=r.prompt_tokens, widths=r.widths)
+  return Online(batches, shapes, frozen, carry_shapes, programs, observe, narrow)

@@ -22,10 +22,11 @@ def join(prompts_BP, lengths_B, answers_BN, count_B):
   return tokens_BT + (one_hot * answers_BN[:, :, None]).sum(1)
 
 
-def reads(net, params, tokens_BT, targets_BT, temperature):
-  """(log π of the targets, entropy), [B, T] float32, by the same graph as training's forward."""
-  out, _ = net.apply({'params': params}, tokens_BT, targets_BT=targets_BT, temperature=temperature)
-  return out
+def reads(net, params, tokens_BT, targets_BT, temperature, columns_BW=None):
+  """(log π of the targets, entropy), [B, T] float32, by the same graph as training's forward. columns_BW:
+  where alone they are wanted, as `window`; 0 elsewhere."""
+  how = dict(targets_BT=targets_BT, temperature=temperature, columns_BW=columns_BW)
+  return net.apply({'params': params}, tokens_BT, **how)[0]
 
 
 def score(net, params, tokens_BT, lengths_B):
@@ -41,14 +42,78 @@ def answer_mask(T, lengths_B, count_B):
   return ((t >= first_B1) & (t < first_B1 + count_B[:, None])).astype(jnp.float32)
 
 
+def window(mask_BT, P):
+  """The columns of an answer as long as it may be, [B, T - P]; P: columns of the prompts."""
+  return jnp.argmax(mask_BT > 0, 1)[:, None] + jnp.arange(mask_BT.shape[1] - P)
+
+
+def narrow(x, P, widths):
+  """(which, [x, …]): rows with columns for a part of the longest answer, up to the whole, and the number of
+  the first that holds all answers of x. The parts are halves, a quarter, … (`widths` in all), not below 8.
+
+  x: {name: array}, of which those of [B, T] are cut. Weights that are cut off stand in the last column,
+  which predicts nothing, so that a sum over them stays what it was.
+  """
+  T = x['tokens'].shape[1]
+  sizes = sorted({min(T - P, max(8, -(-(T - P) // 2**i))) for i in range(widths)})
+
+  def cut(name, y, end):
+    if getattr(y, 'ndim', 0) != 2 or y.shape[1] != T:
+      return y
+    return y[:, :end].at[:, -1].add(y[:, end:].sum(1)) if name == 'weights' else y[:, :end]
+
+  which = (x['mask'].sum(1).max() > jnp.array(sizes)).sum()
+  return which, [{name: cut(name, y, P + size) for name, y in x.items()} for size in sizes]
+
+
+def order(mask_BT, parts):
+  """Numbers of the rows, [B], such that a part, every `parts`-th of them, has answers of like length."""
+  return jnp.argsort(mask_BT.sum(1)).reshape(parts, -1).T.reshape(-1)
+
+
+def by_length(read, x, *, P, widths, parts):
+  """read(x), a function of the rows of x, made part by part of rows of like length, each as `narrow` as
+  it can be. What it returns is of [B] or [B, T], the latter 0 where it was cut off."""
+  T, rows = x['tokens'].shape[1], order(x['mask'], parts)
+
+  def split(y):
+    return y[rows].reshape(-1, parts, *y.shape[1:]).swapaxes(0, 1)
+
+  def filled(y):
+    return jnp.pad(y, ((0, 0), (0, T - y.shape[1]))) if y.ndim == 2 else y
+
+  def part(x):
+    which, versions = narrow(x, P, widths)
+    return jax.lax.switch(which, [lambda x=x: jax.tree.map(filled, read(x)) for x in versions])
+
+  def joined(y):
+    y = y.swapaxes(0, 1).reshape(-1, *y.shape[2:])[jnp.argsort(rows)]
+    return constrain(y, 'B' + '_' * (y.ndim - 1))
+
+  return jax.tree.map(joined, jax.lax.map(part, jax.tree.map(split, x)))
+
+
 def complete(
-  nets, networks, prompts_BP, lengths_B, key, *, new, stop, temperature, player='policy', scorers=()
+  nets,
+  networks,
+  prompts_BP,
+  lengths_B,
+  key,
+  *,
+  new,
+  stop,
+  temperature,
+  player='policy',
+  scorers=(),
+  widths=1,
+  parts=1,
 ):
   """Answers every prompt with the network `player` and reads the answers with 'reference' and `scorers`.
 
-  nets, networks: modules and weights by name. Returns arrays of [B, T] for T = P + new - 1 predictions
-  (tokens, targets, logp, logp_ref, entropy; mask: the answer's; window: that of an answer of all `new`) and
-  of [B] (count: tokens of the answer; ended; scores: raw, {scorer: [B]}), and `answers` [B, new].
+  nets, networks: modules and weights by name. widths, parts: as of `by_length`. Returns arrays of [B, T],
+  T = P + new columns, of which the last predicts nothing (tokens, targets; logp, logp_ref, entropy: 0
+  outside the answer; mask: the answer's; window: that of an answer of all `new`) and of [B] (count: tokens
+  of the answer; ended; scores: raw, {scorer: [B]}), and `answers` [B, new].
   """
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(prompts_BP.shape[0]))
   answers_BN, count_B = generate.sample(
@@ -56,21 +121,26 @@ def complete(
   )
   tokens_BT = join(prompts_BP, lengths_B, answers_BN, count_B)
   total_B = lengths_B + count_B
-  scores = {name: score(nets[name], networks[name], tokens_BT, total_B) for name in scorers}
   ended_B = jnp.take_along_axis(tokens_BT, (total_B - 1)[:, None], 1)[:, 0] == stop
-  tokens_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
-  logp_BT, entropy_BT = reads(nets[player], networks[player], tokens_BT, targets_BT, temperature)
-  logp_ref_BT, _ = reads(nets['reference'], networks['reference'], tokens_BT, targets_BT, temperature)
-  T = tokens_BT.shape[1]
+  P, T = prompts_BP.shape[1], tokens_BT.shape[1]
+  targets_BT = jnp.pad(tokens_BT[:, 1:], ((0, 0), (0, 1)))
+  x = {'tokens': tokens_BT, 'targets': targets_BT, 'mask': answer_mask(T, lengths_B, count_B)}
+
+  def read(x):
+    columns_BW = window(x['mask'], P)
+
+    def of(name):
+      where = x['tokens'], x['targets'], temperature, columns_BW
+      return reads(nets[name], networks[name], *where)
+
+    logp_BT, entropy_BT = of(player)
+    scores = {name: score(nets[name], networks[name], x['tokens'], x['lengths']) for name in scorers}
+    return {'logp': logp_BT, 'logp_ref': of('reference')[0], 'entropy': entropy_BT, 'scores': scores}
+
   return {
-    'tokens': tokens_BT,
-    'targets': targets_BT,
-    'mask': answer_mask(T, lengths_B, count_B),
+    **x,
+    **by_length(read, {**x, 'lengths': total_B}, P=P, widths=widths, parts=parts),
     'window': answer_mask(T, lengths_B, jnp.full_like(count_B, new)),
-    'logp': logp_BT,
-    'logp_ref': logp_ref_BT,
-    'entropy': entropy_BT,
-    'scores': scores,
     'count': count_B,
     'ended': ended_B,
     'answers': constrain(answers_BN, 'B_'),

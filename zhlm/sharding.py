@@ -2,6 +2,7 @@
 
     B batch   T time   S key time   D model   F feed-forward   V vocabulary
     H heads   G key/value heads   K head size   N layers   C completions of one prompt
+    W window of T that is read
     E experts   J choices of experts   L slots of an expert   R rank of an adapter
 
 `jax.jit` with these shardings is what `pjit` has become: XLA's partitioner does the rest.

@@ -1,6 +1,7 @@
 """The only loop and the only update, for every stage: read a batch, take a gradient, write it down."""
 
 import contextlib
+import functools
 import time
 from typing import Any, NamedTuple
 
@@ -27,14 +28,16 @@ class State(NamedTuple):
   ema: Any = {}  # a slow average of params, where the config asks for one
 
 
-def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, debug=False):
+def make_step(
+  loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, debug=False, narrow=lambda x: (0, [x])
+):
   """The update (state, batch) -> (state, metrics), pure. Metrics are sums weighted as the loss is;
   names that begin with max_ or min_ are the largest and the least.
 
   Gradients, updates and `state.opt` are of what trains: with `adapters`, of those only (`optim.split`).
   An update that `guard.judge` refuses leaves the state as it is, and is counted. ema: decay of the average
   of the weights. A loss of several terms, {name: loss}, is their sum, and the norms of their gradients are
-  told apart. debug: tells the first array that is not finite, as `first_bad`.
+  told apart. debug: tells the first array that is not finite, as `first_bad`. narrow: a Stage's.
   """
 
   def split(x):  # by stride: a block would put each microbatch on few of the devices
@@ -47,6 +50,10 @@ def make_step(loss, tx, microbatches, key, adapters=False, spike=0.0, ema=0.0, d
 
     def part(x):
       i, microbatch = x
+      which, versions = narrow(microbatch)
+      return jax.lax.switch(which, [functools.partial(gradient, i, version) for version in versions])
+
+    def gradient(i, microbatch):
       rng_i = jax.random.fold_in(rng, i)
 
       def of(trained):
@@ -96,7 +103,7 @@ def update(config, stage):
     average = jax.tree.map(jnp.copy, params) if ema else {}
     return {'opt': tx.init(optim.split(params, adapters)[0]), 'guard': guard.State(), 'ema': average}
 
-  how = dict(adapters=adapters, spike=config.guard.spike, ema=ema, debug=config.debug)
+  how = dict(adapters=adapters, spike=config.guard.spike, ema=ema, debug=config.debug, narrow=stage.narrow)
   step = make_step(stage.loss, tx, config.batch.microbatches, jax.random.key(config.seed), **how)
   return jax.jit(step, donate_argnums=0), fresh
 

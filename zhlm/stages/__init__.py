@@ -29,6 +29,8 @@ class Stage(NamedTuple):
   observe(networks, carry) -> (numbers, samples, loss): in place of the validation that takes means of the
     loss, also before the first update. numbers by name; samples: what to show; loss: by which the best
     checkpoint is kept.
+  narrow(microbatch) -> (which, [microbatch, …]): itself in several shapes, and the number of that which is
+    to be computed: where rows are short, the others would be padding for the most part.
   """
 
   init: Callable
@@ -41,6 +43,7 @@ class Stage(NamedTuple):
   programs: Callable = dict
   epoch: Callable | None = None
   observe: Callable | None = None
+  narrow: Callable = lambda microbatch: (0, [microbatch])
 
 
 def names():

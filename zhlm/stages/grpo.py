@@ -35,7 +35,8 @@ def make(config) -> Stage:
     return {'policy': lm.init(rng, jnp.zeros((1, config.batch.T), jnp.int32))['params']}
 
   def loss(params, batch, rng):
-    logp_BT, _ = rollout.reads(lm, params['policy'], batch['tokens'], batch['targets'], r.temperature)
+    where = batch['tokens'], batch['targets'], r.temperature, rollout.window(batch['mask'], r.prompt_tokens)
+    logp_BT, _ = rollout.reads(lm, params['policy'], *where)
     policy_BT, ratio_BT = losses.clipped_policy(logp_BT, batch['logp'], batch['advantage'], c.clip)
     kl_BT = estimators.kl_cost(c.kl_estimate, logp_BT, batch['logp_ref'])
     w_BT, mask_BT = batch['weights'], batch['mask']
@@ -51,6 +52,5 @@ def make(config) -> Stage:
 
   start = {'policy': (config.init_from, 'policy')}
   shapes, carry_shapes = lambda: made.shapes(like()), lambda: made.carry_shapes(like())
-  return Stage(
-    init, loss, made.batches, shapes, start, made.frozen, carry_shapes, made.programs, observe=made.observe
-  )
+  run = dict(programs=made.programs, observe=made.observe, narrow=made.narrow)
+  return Stage(init, loss, made.batches, shapes, start, made.frozen, carry_shapes, **run)

@@ -38,7 +38,8 @@ def make(config) -> Stage:
     return {'policy': lm.init(rng, jnp.zeros((1, config.batch.T), jnp.int32))['params']}
 
   def loss(params, batch, rng):
-    logp_BT, _ = rollout.reads(lm, params['policy'], batch['tokens'], batch['targets'], r.temperature)
+    where = batch['tokens'], batch['targets'], r.temperature, rollout.window(batch['mask'], r.prompt_tokens)
+    logp_BT, _ = rollout.reads(lm, params['policy'], *where)
     logp_B = (logp_BT * batch['mask']).sum(1)
     policy_B, ratio_B = losses.clipped_policy(logp_B, batch['logp'], batch['advantage'], c.clip)
     return losses.total(policy_B, batch['weights']), {
@@ -51,6 +52,5 @@ def make(config) -> Stage:
 
   start = {'policy': (config.init_from, 'policy')}
   shapes, carry_shapes = lambda: made.shapes(like()), lambda: made.carry_shapes(like())
-  return Stage(
-    init, loss, made.batches, shapes, start, made.frozen, carry_shapes, made.programs, observe=made.observe
-  )
+  run = dict(programs=made.programs, observe=made.observe, narrow=made.narrow)
+  return Stage(init, loss, made.batches, shapes, start, made.frozen, carry_shapes, **run)
