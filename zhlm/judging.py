@@ -35,17 +35,16 @@ def texts(spm, answers_RN, count_R, stop):
   ]
 
 
-def judged(rules, said, x, spm, stop, samples):
+def judged(rules, said, x, spm, stop):
   """The weighted sum of the rules for each answer, [R]: every host reads the answers on its own devices.
 
-  said: what the user says in this host's prompts, each answered `samples` times.
+  said: what the user says in the prompts of this host's rows.
   """
   mesh, R = jax.sharding.get_mesh(), len(x['count'])
   if not rules:
     return np.zeros(R, np.float32)
   answers = texts(spm, local_rows(mesh, x['answers']), local_rows(mesh, x['count']), stop)
-  prompts = [text for text in said for _ in range(samples)]
-  return put_batch(mesh, {'score': rewards.scores(rules, prompts, answers)})['score']
+  return put_batch(mesh, {'score': rewards.scores(rules, said, answers)})['score']
 
 
 def scorer(part):

@@ -90,7 +90,6 @@ def make(config, experience, own=dict) -> Online:
   @functools.partial(jax.jit, static_argnames='player')
   def sample(networks, prompts, key, stop, player='policy'):
     networks = {'reference': networks['policy'], **networks}  # where adapters train: it without them
-    prompts = {k: jnp.repeat(x, r.samples, 0) for k, x in prompts.items()}
     how = dict(new=r.new_tokens, stop=stop, temperature=r.temperature, player=player, scorers=tuple(runs))
     return rollout.complete(
       nets, networks, prompts['tokens'], prompts['lengths'], key, **how, **parting(config)
@@ -136,16 +135,16 @@ def make(config, experience, own=dict) -> Online:
   def prompts(source, start, split):
     """(prompts on the devices, what the user says in this host's part of them), a rollout after another."""
     mesh = jax.sharding.get_mesh()
-    for x, _, _ in data.stream(source, config, start, split, rows // r.samples, period):
+    for x, _, _ in data.stream(source, config, start, split, rows, period, r.samples):
       where = zip(x.pop('part'), x.pop('row'), strict=True)
       yield put_batch(mesh, x), [data.said(source, *at) for at in where] if rules else None
 
   def held_out():
     """(prompts on the devices, what the user says in all of them), the same each time, round and round."""
-    mesh, P = jax.sharding.get_mesh(), rows // r.samples
-    source, here = data.Prompts(config, 'validation'), devices.host_rows(mesh, P)
-    for start in range(0, -(-r.eval_samples // rows) * P, P):
-      found = [source[i % len(source)] for i in range(start, start + P)]
+    mesh = jax.sharding.get_mesh()
+    source, here = data.Prompts(config, 'validation'), devices.host_rows(mesh, rows)
+    for start in range(0, r.eval_samples, rows):
+      found = [source[i // r.samples % len(source)] for i in range(start, start + rows)]
       prompt = {k: np.stack([found[i][k] for i in here]) for k in ('tokens', 'lengths')}
       yield put_batch(mesh, prompt), [data.said(source, x['part'], x['row']) for x in found]
 
@@ -157,12 +156,12 @@ def make(config, experience, own=dict) -> Online:
       x = sample(networks, prompt, jax.random.fold_in(held, i), stop)
       each = looked(networks, x)
       mine = [said[j] for j in devices.host_rows(mesh, len(said))]
-      x = scored(x, judging.judged(rules, mine, x, spm, stop, r.samples), carry['scales'])
+      x = scored(x, judging.judged(rules, mine, x, spm, stop), carry['scales'])
       _, info, _ = learn(x, networks, carry['own'])
       each |= {k: x[k] for k in ('score', 'scores', 'count', 'ended', 'answers')}
       seen.append(multihost_utils.process_allgather(each, tiled=True))
       infos.append(jax.device_get(info))
-      asked += [text for text in said for _ in range(r.samples)]
+      asked += said
     x = jax.tree.map(lambda *parts: np.concatenate(parts), *seen)
     x['texts'] = judging.texts(spm, x['answers'], x['count'], stop)
     if golds or gold_rules:
@@ -200,7 +199,7 @@ def make(config, experience, own=dict) -> Online:
       if not done:
         now = networks()
         x = sample(now, prompt, key_i, stop)
-        x = scored(x, judging.judged(rules, said, x, spm, stop, r.samples), carry['scales'])
+        x = scored(x, judging.judged(rules, said, x, spm, stop), carry['scales'])
         made, info, mine = learn(x, now, carry['own'])
         info = {**told(x), **info}
         carry = {**carry, 'own': mine, 'rollout': made, 'info': info}
@@ -215,8 +214,7 @@ def make(config, experience, own=dict) -> Online:
     heads = {'policy': 'lm', **{k: 'lm' if k == 'reference' else 'scalar' for k in frozen}}
     of_run = {k: checkpoint.read_config(part.options[0]) for k, part in golds.items()}
     networks = {k: checkpoint.transformer_shapes(of_run.get(k, config), x) for k, x in heads.items()}
-    P = rows // r.samples
-    prompts = {'tokens': of((P, r.prompt_tokens), 'int32'), 'lengths': of((P,), 'int32')}
+    prompts = {'tokens': of((rows, r.prompt_tokens), 'int32'), 'lengths': of((rows,), 'int32')}
     return {'rollout': (sample, (networks, prompts, jax.eval_shape(lambda: key), of((), 'int32')))}
 
   def carry_shapes(params):

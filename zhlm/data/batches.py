@@ -195,31 +195,33 @@ class Filled:
 
 
 class Share:
-  """Of a source's batches of B rows, the rows with these numbers: those that this host's devices hold."""
+  """Of a source's batches of B rows, the rows with these numbers: those that this host's devices hold.
+  times: so often a row stands in its batch, one after the other."""
 
-  def __init__(self, source, B, here):
-    self.source, self.B, self.here = source, B, here
+  def __init__(self, source, B, here, times=1):
+    self.source, self.B, self.here, self.times = source, B, here, times
 
   def __len__(self):
-    return len(self.source) // self.B * len(self.here)
+    return len(self.source) * self.times // self.B * len(self.here)
 
   def __getitem__(self, index):
     batch, row = divmod(index, len(self.here))
-    return self.source[batch * self.B + self.here[row]]
+    return self.source[(batch * self.B + self.here[row]) // self.times]
 
 
-def stream(source, config, start, split, B=None, period=1):
+def stream(source, config, start, split, B=None, period=1, times=1):
   """(batch, {}, {}) from batch number `start`: shuffled anew each epoch without end for `train`, once in
   order for other splits; this host's rows only, in their order (`devices.host_rows` of the mesh set).
 
   source: rows by number, or those of each folder of a mixture, as `sources` makes them. period: updates
-  made from one batch. Raises InputError for a train split of under B rows.
+  made from one batch. times: so often each row stands in its batch of B, which it must divide. Raises
+  InputError for a train split of too few rows for a batch.
   """
   B = B or config.batch.B
   here = devices.host_rows(jax.sharding.get_mesh(), B)
   train = split == 'train'
-  rows = _endless(source, config, B, period) if train else Filled(source, B)
-  batches = grain.MapDataset.source(Share(rows, B, here)).batch(len(here), drop_remainder=True)
+  rows = _endless(source, config, B // times, period) if train else Filled(source, B // times)
+  batches = grain.MapDataset.source(Share(rows, B, here, times)).batch(len(here), drop_remainder=True)
   if train and config.data_workers:
     return _read_ahead(batches[start:], config.data_workers)
   steps = itertools.count(start) if train else range(start, len(batches))
