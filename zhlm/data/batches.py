@@ -202,7 +202,7 @@ class Share:
     self.source, self.B, self.here, self.times = source, B, here, times
 
   def __len__(self):
-    return len(self.source) * self.times // self.B * len(self.here)
+    return len(self.source) // (self.B // self.times) * len(self.here)
 
   def __getitem__(self, index):
     batch, row = divmod(index, len(self.here))
