@@ -14,12 +14,13 @@ def get_config(arg=''):
   o = base.parse(arg, size='demo', mesh='one', recipe='')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'ppo'
-  c.evals = ('win_rate', 'best_of_n', 'samples')
+  c.evals = ('win_rate', 'tax', 'best_of_n', 'samples')
   c.init_from = 'runs/demo/sft'
   c.rollout.reward = 'run:runs/demo/reward'
   c.optimizer.eps = 1e-5  # OpenAI's 2019 code and every reproduction since
   c.log_every = 2
   if o['size'] == 'demo':
+    c.evals = ('win_rate', 'tax', 'samples')  # best_of_n takes a minute
     c.batch.B = 32
     c.rollout.minibatches = 1
     c.rollout.epochs = 2
