@@ -1,7 +1,7 @@
 """What does PPO cost on plain text, and does text beside it pay that back?
 
 Claim: PPO alone loses on what the model could do before; the gradient of pretraining text beside it,
-PPO-ptx, wins most of it back at little cost of reward (Ouyang et al. 2022, section 4.2, table 14, figure 29).
+PPO-ptx, wins most of it back at little cost of reward (Ouyang et al. 2022, section 4.2, table 14).
 
   python -m launch.sweep experiments/ptx.py          # prints the commands; paste them, or pipe into sh
 
