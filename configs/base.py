@@ -1,4 +1,5 @@
-"""Every field of a training run, once: its default, its unit or reason. A stage's file changes a few.
+"""Every field of a training run, once (those of learning from preferences in rlhf.py): its default, its
+unit or reason. A stage's file changes a few.
 
   python -m launch.train --config=configs/STAGE.py:size=SIZE,mesh=MESH --config.FIELD=VALUE --workdir=DIR
 
@@ -8,6 +9,7 @@ Imports neither jax nor zhlm.
 
 from ml_collections import ConfigDict
 
+from configs import rlhf
 from configs.sizes import MESHES, SIZES, choose, parse, shape_of  # noqa: F401 (stages parse by it)
 
 
@@ -23,7 +25,7 @@ def get_config(size='demo', mesh='one'):
   c.mixture = ''  # or several such: 'runs/a:0.8 runs/b:0.2 @2000 runs/b:1', new weights from update 2000
   c.data_workers = 0  # processes that read batches; 0: in this one, enough below 1 M tokens/s a host
   c.init_from = ''  # a run's folder whose weights to start from; '' is a fresh start
-  c.steps = 1_000  # updates
+  c.steps = 1_000  # updates; 0: one pass over the training split, for stages that do not make their data
   c.batch = ConfigDict()
   c.batch.B = 16  # rows in an update, over all devices
   c.batch.T = shape.pop('T')  # tokens in a row; also what a cache holds
@@ -33,7 +35,7 @@ def get_config(size='demo', mesh='one'):
   c.eval_batches = 8  # of the validation split
   c.save_every = 200  # steps between checkpoints; the last step is always saved
   c.keep = 2  # newest checkpoints to keep; a damaged one needs another to fall back to
-  c.keep_best = 0  # those of least validation loss, too
+  c.keep_best = 0  # those of least validation loss, too; of ppo, grpo, rloo: of most gold, or score
   c.keep_every = 0  # and those of every so many steps; 0 is none
   c.guard = ConfigDict()  # an update whose loss or gradient is not finite is skipped and counted
   c.guard.spike = 0.0  # so is one of a gradient this many times the usual; 0: `clip` is enough, 10 is wary
@@ -77,61 +79,12 @@ def get_config(size='demo', mesh='one'):
   c.mesh.slices = 1  # of a pod, over which `data` is cut: they are joined by a slow network
   c.mesh.update(axes)
 
-  c.reward = ConfigDict()
-  c.reward.C = 4  # completions of a prompt compared at once; more than these are left out
-
-  c.dpo = ConfigDict()
-  c.dpo.loss = 'dpo'  # or 'ipo', which does not draw answers infinitely far apart
-  c.dpo.beta = 0.1  # reward of a nat of log π/π_ref: larger keeps nearer to the reference
-
-  c.rollout = ConfigDict()  # of ppo, grpo, rloo, which learn from their own answers
-  c.rollout.reward = ''  # 'run:FOLDER' of a reward model, rules, or a weighted sum of both: docs/rewards.md
-  c.rollout.prompt_tokens = 32  # prompts are padded to this; longer ones are left out
-  c.rollout.new_tokens = 48  # at most, in an answer
-  c.rollout.widths = 3  # new_tokens, a half, a quarter: at which of them rows are computed, as they need
-  c.rollout.temperature = 1.0  # of sampling, and so of every log-probability
-  c.rollout.samples = 1  # answers to a prompt; grpo and rloo compare them and need two
-  c.rollout.minibatches = 2  # of batch.B rows each; together one rollout
-  c.rollout.epochs = 2  # passes over a rollout
-  c.rollout.no_end_penalty = 1.0  # deviations of score off for an answer without an end
-  c.rollout.no_end_instead = (
-    False  # such an answer scores minus that whatever it says (Ziegler et al. 2019)
-  )
-
-  c.ppo = ConfigDict()
-  c.ppo.kl_cost = 0.05  # β, a nat of KL in deviations of the score
-  c.ppo.kl_target = 0.0  # nats an answer that β is adapted to (Ziegler et al. 2019: 6); 0: β stays
-  c.ppo.kl_horizon = 10_000  # answers in which β may grow by a fifth of itself
-  c.ppo.kl_loss = 0.0  # weight of KL in the loss itself, beside that in the reward
-  c.ppo.kl_estimate = 'k2'  # of that: 'k1', 'k2', 'k3', all with the gradient of KL
-  c.ppo.clip = 0.2  # how far the ratio of probabilities may pay
-  c.ppo.value_clip = 0.2  # how far the value may move from the rollout's, in the loss
-  c.ppo.value_cost = 0.1  # weight of the value's loss beside the policy's
-  # 'reward': the value network begins as the reward model; 'policy': as SFT with a new head; 'zero': whose
-  c.ppo.value_from = 'reward'  # head is zero; 'shared': no network, a zero head on the policy's own trunk
-  c.ppo.gamma = 1.0  # discount
-  c.ppo.lam = 0.95  # of generalised advantage estimation
-  c.ppo.whiten_rewards = False  # to deviation 1 a rollout; OpenAI 2019 did: shorter answers, liked less
-  c.ppo.whiten_advantages = True  # to mean 0 and deviation 1 a rollout; noise where all is learnt
-  c.ppo.mean = 'token'  # of the loss; or 'sequence', 'constant': see zhlm/online.py
-  c.ppo.pretrain_cost = 0.0  # γ of PPO-ptx: weight of pretraining's loss, nats a token, in every update
-  c.ppo.pretrain_rows = 1  # of pretraining, a row of the batch; InstructGPT took 8
-
-  c.grpo = ConfigDict()
-  c.grpo.kl_cost = 0.04  # β, weight of KL in the loss
-  c.grpo.kl_estimate = 'k3'  # its value; its gradient is KL's: see zhlm/estimators.py
-  c.grpo.clip = 0.2  # how far the ratio of probabilities may pay
-  c.grpo.spread = True  # divide by the deviation of a prompt's scores; False is Dr. GRPO's
-  c.grpo.mean = 'sequence'  # or 'token', 'constant' (Dr. GRPO's): see zhlm/online.py
-
-  c.rloo = ConfigDict()
-  c.rloo.kl_cost = 0.05  # β, a nat of KL in deviations of the score
-  c.rloo.clip = 0.2  # how far the ratio of a whole answer's probabilities may pay
-  c.rloo.whiten = False  # advantages to deviation 1 a rollout
+  rlhf.add(c)
 
   c.optimizer = ConfigDict()
-  # 'adamw'; 'adamw_tf': eps as in TensorFlow, gentler first steps; 'muon': matrices by Muon, the rest by Adam; 'adafactor': next to no state; 'lion': half of
-  # Adam's, wants a rate 3-10 times lower and b2=0.98; 'schedule_free': wants decay='constant'
+  # 'adamw'; 'adamw_tf': eps as in TensorFlow, gentler first steps; 'muon': matrices by Muon, the rest by
+  # Adam; 'adafactor': next to no state; 'lion': half of Adam's, wants a rate 3-10 times lower and b2=0.98;
+  # 'schedule_free': wants decay='constant'
   c.optimizer.name = 'adamw'
   c.optimizer.learning_rate = 3e-4  # peak
   c.optimizer.warmup_steps = 20

@@ -27,7 +27,6 @@ def get_config(arg=''):
     c.optimizer.learning_rate = 1e-4
     c.optimizer.warmup_steps = 4
     c.eval_every = 20
-    c.eval_batches = 1
     c.save_every = 20
   else:
     c.batch.B = 64

@@ -14,12 +14,13 @@ def get_config(arg=''):
   o = base.parse(arg, size='demo', mesh='one', recipe='')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'ppo'
-  c.evals = ('win_rate', 'samples')
+  c.evals = ('win_rate', 'tax', 'best_of_n', 'samples')
   c.init_from = 'runs/demo/sft'
   c.rollout.reward = 'run:runs/demo/reward'
   c.optimizer.eps = 1e-5  # OpenAI's 2019 code and every reproduction since
   c.log_every = 2
   if o['size'] == 'demo':
+    c.evals = ('win_rate', 'tax', 'samples')  # best_of_n takes a minute
     c.batch.B = 32
     c.rollout.minibatches = 1
     c.rollout.epochs = 2
@@ -28,8 +29,7 @@ def get_config(arg=''):
     c.rollout.prompt_tokens = 16
     c.optimizer.learning_rate = 1e-4
     c.optimizer.warmup_steps = 4
-    c.eval_every = 15
-    c.eval_batches = 1
+    c.eval_every = 30  # and before the first: 256 answers take as long as five updates
     c.save_every = 15
   else:
     c.batch.B = 64

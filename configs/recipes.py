@@ -2,10 +2,10 @@
 
   python -m launch.train --config=configs/ppo.py:size=26m,mesh=gpu_8,recipe=tldr --workdir=runs/tldr/ppo …
 
-openai2019: Ziegler et al. 2019, stylistic continuation, as OpenAI's released code has it. tldr: Stiennon et
-al. 2020, appendix B, where it says nothing as in its reproduction by Huang et al. 2024. instructgpt: Ouyang
-et al. 2022, appendix C, the 1.3B policy. Batches, rates and lengths are the papers', for their models of 0.1
-to 7 B weights and their 0.03 to 1 M prompts: change what a smaller model needs. Imports neither jax nor zhlm.
+openai2019: Ziegler et al. 2019, stylistic continuation, as OpenAI's released code has it. tldr: Stiennon
+et al. 2020, appendix B, and where that is silent its reproduction by Huang et al. 2024. instructgpt: Ouyang
+et al. 2022, appendix C, the 1.3B policy. Batches, rates and lengths are the papers', for models of 0.1 to
+7 B weights and 0.03 to 1 M prompts: a smaller one needs others. Imports neither jax nor zhlm.
 """
 
 RECIPES = {
@@ -13,6 +13,9 @@ RECIPES = {
     'sft': {},  # had none: the policy began as the pretrained model
     'reward': {
       'reward.C': 4,  # a choice of four, as 3 pairs with the best
+      'rollout.prompt_tokens': 64,  # here and in ppo alike: its scale is measured on such answers
+      'rollout.new_tokens': 24,
+      'rollout.temperature': 0.7,
       'batch.B': 32,
       'optimizer.learning_rate': 5e-5,
       'optimizer.name': 'adamw_tf',
@@ -55,6 +58,9 @@ RECIPES = {
     'reward': {
       'batch.B': 64,
       'reward.C': 2,
+      'rollout.prompt_tokens': 512,
+      'rollout.new_tokens': 53,
+      'rollout.temperature': 0.7,
       'optimizer.name': 'adamw',
       'optimizer.learning_rate': 3e-6,
       'optimizer.decay': 'cosine',

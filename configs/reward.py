@@ -14,17 +14,18 @@ def get_config(arg=''):
   o = base.parse(arg, size='demo', mesh='one', recipe='')
   c = base.get_config(o['size'], o['mesh'])
   c.stage = 'reward'
-  c.evals = ('preference',)
+  c.evals = ('preference', 'scale')
   c.init_from = 'runs/demo/sft'
   c.optimizer.name = 'muon'
   c.optimizer.learning_rate = 0.003
   if o['size'] == 'demo':
-    c.steps = 110
+    c.steps = 110  # less than half of one pass
     c.batch.B = 32
     c.batch.T = 64
     c.reward.C = 2
+    c.rollout.prompt_tokens = 16  # PPO's, on whose prompts the scale is measured
   else:
-    c.steps = 1_000
+    c.steps = 0  # one pass: a second one overfits (Stiennon et al. 2020; Ouyang et al. 2022, appendix C.2)
     c.batch.B = 64
   recipes.apply(c, 'reward', o['recipe'])
   return c.lock()

@@ -1,6 +1,6 @@
 """Programs: flags in, library calls, one-line errors out. Read in order: prepare, train, evaluate,
 generate, sweep, report; beside prepare stand crawl, classify, export; before train on a pod, compile;
-`everything.sh` runs the story."""
+`everything.sh` runs the story; then sample makes data of a run's answers, iterate rounds of all that."""
 
 import contextlib
 import ctypes
@@ -9,6 +9,8 @@ import sys
 from absl import app, flags, logging
 
 from zhlm.errors import InputError
+
+CONFIGS = ('config', 'reward', 'policy')  # flags that name a config file
 
 
 def _root(error):
@@ -21,16 +23,19 @@ def _parse(argv):
   """absl's parser, where a wrong flag, config file or field is an InputError that says so in one line."""
   try:
     rest = flags.FLAGS(argv)
-    if 'config' in flags.FLAGS:
-      hasattr(flags.FLAGS.config, 'stage')  # ml_collections keeps a file's error until the first use
+    for name in CONFIGS:
+      if name in flags.FLAGS:
+        hasattr(flags.FLAGS[name].value, 'stage')  # ml_collections keeps a file's error until the first use
     return rest
   except (LookupError, AttributeError) as e:
     from launch import sweep
 
-    fields = [arg[9:].partition('=')[0] for arg in argv if arg.startswith('--config.')]
-    file = next((arg[9:] for arg in argv if arg.startswith('--config=')), flags.FLAGS['config'].default)
-    path, _, arg = str(file).partition(':')
-    sweep.check(sweep.load(path).get_config(arg), fields)
+    for name in CONFIGS:
+      if name in flags.FLAGS:
+        fields = [arg.partition('.')[2].partition('=')[0] for arg in argv if arg.startswith(f'--{name}.')]
+        given = (arg.partition('=')[2] for arg in argv if arg.startswith(f'--{name}='))
+        path, _, arg = str(next(given, flags.FLAGS[name].default)).partition(':')
+        sweep.check(sweep.load(path).get_config(arg), fields)
     raise InputError(e) from e
   except OSError as e:
     lines = [line.strip() for line in str(e).splitlines() if 'Errno' in line]

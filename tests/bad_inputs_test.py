@@ -130,6 +130,39 @@ def test_bad_records_of_all_files_are_counted_and_shown_with_file_and_line(tmp_p
   assert 'bad_record' in shown and f'{folder}/a.jsonl:41: not JSON: Extra data' in shown
 
 
+PREFERENCES = {  # a file of nothing but this row
+  'completions: must be a list of at least two texts': {'completions': ['好'], 'ranks': [1]},
+  'ranks: must be 2 whole numbers from 1, not all equal, and not [1, 1]': {'ranks': [1, 1]},
+  'ranks: must be 2 whole numbers from 1, not all equal, and not [1, 2, 3]': {'ranks': [1, 2, 3]},
+  'ranks: must be 2 whole numbers from 1, not all equal, and not [1, "二"]': {'ranks': [1, '二']},
+  'scores: must be 2 numbers, not all equal, and not [0.5]': {'scores': [0.5]},
+  'ranks: missing; give ranks, or scores, one a completion': {},
+  'completions: missing; ranks are of a prompt alone': {'completions': None, 'ranks': [1, 2]},
+  'completions: there is no prompt beside them': {'prompt': None, 'ranks': [1, 2]},
+  'rejected: missing': {'completions': None, 'chosen': '好'},
+}
+
+
+@pytest.mark.parametrize('says', PREFERENCES)
+def test_a_preference_file_of_bad_rows_stops_with_file_line_and_field(tmp_path, says):
+  row = {'prompt': '早', 'completions': ['好', '坏'], **PREFERENCES[says]}
+  path = tmp_path / 'ranked.jsonl'
+  write_jsonl(path, [row] * 2)
+  with pytest.raises(InputError) as error:
+    quiet(toy_config(path), tmp_path / 'run')
+  assert str(error.value) == f'{path}: all 2 records are bad; the first: {path}:1: {says}'
+  assert not (tmp_path / 'run' / 'data').exists() and not (tmp_path / 'run' / 'tokenizer').exists()
+
+
+def test_the_command_tells_of_it_with_status_2(tmp_path):
+  write_jsonl(tmp_path / 'ranked.jsonl', [{'prompt': '早', 'completions': ['好', '坏'], 'ranks': [1, 1]}])
+  process = start('prepare', *flags(tmp_path / 'ranked.jsonl', tmp_path / 'run'))
+  _, stderr = process.communicate()
+  assert process.returncode == 2
+  assert 'ranked.jsonl:1: ranks: must be 2 whole numbers from 1, not all equal' in one_line(stderr)
+  assert not (tmp_path / 'run' / 'data').exists() and not (tmp_path / 'run' / 'tokenizer').exists()
+
+
 AD = (
   '想要轻松赚钱、在家兼职的朋友请加微信 zhuanqian888 详谈，日入过千不是梦。名额有限，先到先得，送资料一份。'
   '本店专业代理各种减肥产品，无效退款，支持货到付款，咨询热线请加客服微信：kefu_2020，现在下单立减五十元，还送大礼包。'

@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
+# XLA's threads for all simulated devices together. Each collective holds one while it waits for the others,
+# and devices may begin independent ones in any order: with a thread a device they all wait for ever.
+os.environ['NPROC'] = '24'
 
 import jax
 import pytest

@@ -264,3 +264,9 @@ def test_a_full_disk_leaves_no_shard(tmp_path):
   done = subprocess.run([sys.executable, '-c', code, path], capture_output=True, text=True, check=False)
   assert re.search(f'InputError: {path}: cannot be written .*File too large.*run again', done.stderr)
   assert os.listdir(tmp_path) == []
+
+
+def test_records_of_an_older_shape_are_told(three, monkeypatch):
+  monkeypatch.setitem(records.FEATURES, 'sft', {**records.FEATURES['sft'], 'mood': 'text'})
+  with pytest.raises(InputError, match='lack mood.*finished=False'):
+    records.open_split(three, 'train')

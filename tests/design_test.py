@@ -19,12 +19,14 @@ ROOT = Path(__file__).parent.parent
 # Who may import whom: each only what stands in a later line.
 ORDER = [
   ['launch', 'experiments'],
-  ['zhlm.report', 'zhlm.plan'],
+  ['zhlm.report', 'zhlm.plan', 'zhlm.campaign'],
   ['zhlm.evals'],
   ['zhlm.train'],
   ['zhlm.validation'],
   ['zhlm.stages', 'zhlm.convert'],
   ['zhlm.online'],
+  ['zhlm.judging'],
+  ['zhlm.scale'],
   ['zhlm.metrics', 'zhlm.optim', 'zhlm.checkpoint', 'zhlm.rollout', 'zhlm.corpus'],
   ['zhlm.demo', 'zhlm.rewards'],
   ['zhlm.collect', 'zhlm.clean'],
@@ -35,8 +37,8 @@ ORDER = [
   ['zhlm.layers'],
   ['zhlm.attention', 'zhlm.rope', 'zhlm.losses', 'zhlm.estimators'],
   ['zhlm.fingerprint', 'zhlm.guard', 'zhlm.devices', 'zhlm.layout'],
-  ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts'],
-  ['zhlm.errors'],
+  ['zhlm.sharding', 'zhlm.disk', 'zhlm.hosts', 'zhlm.monitor'],
+  ['zhlm.errors', 'zhlm.variety'],
 ]
 
 

@@ -1,5 +1,7 @@
 """Estimates on samples against exact sums over a policy small enough to write down."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,3 +101,25 @@ def test_kl_of_the_best_of_n_is_that_of_a_simulation():
     best = np.diff(above**n)  # the i-th is best when all n draws are at most it, and not all below
     simulated = float((best * np.log(np.maximum(best * count, 1e-300))).sum())
     assert float(estimators.best_of_n_kl(n)) == pytest.approx(simulated, abs=1e-3)
+
+
+def test_best_of_n_is_the_mean_over_all_subsets():
+  """Also where the best is chosen by another score than is told, and where some score alike."""
+  rng = np.random.default_rng(2)
+  proxy, gold = rng.integers(4, size=(3, 7)).astype(np.float32), rng.normal(size=(3, 7))
+  for n in (1, 2, 3, 7):
+    subsets = list(itertools.combinations(range(7), n))
+    best = [np.mean([row[list(s)].max() for s in subsets]) for row in proxy]
+    np.testing.assert_allclose(estimators.best_of_n(jnp.array(proxy), n), best, rtol=1e-5)
+    chosen = [
+      np.mean([g[[i for i in s if p[i] == p[list(s)].max()]].mean() for s in subsets])
+      for p, g in zip(proxy, gold, strict=True)
+    ]
+    found = estimators.best_of_n(jnp.array(proxy), n, jnp.array(gold))
+    np.testing.assert_allclose(found, chosen, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('instead, want', [(False, [1.5, -2.5, -1.0]), (True, [1.5, -2.0, -2.0])])
+def test_an_answer_without_an_end_pays(instead, want):
+  score, ended = jnp.array([1.5, -0.5, 1.0]), jnp.array([True, False, False])
+  np.testing.assert_allclose(estimators.charged(score, ended, 2.0, instead), want)

@@ -14,7 +14,7 @@ from zhlm import checkpoint, devices, disk, evals, rollout
 from zhlm.data import batches as data
 from zhlm.data import chat
 from zhlm.errors import InputError
-from zhlm.evals import answers, bits, loss, preference
+from zhlm.evals import answers, bits, loss, preference, samples
 
 
 @pytest.fixture
@@ -62,6 +62,16 @@ def test_an_oracle_prefers_as_people_do(sign, rate, one, runs, monkeypatch):
   prompts = sum(len({*map(int, r['ranks'])}) > 1 for r in ranked.source)
   assert values['accuracy'] == rate and values['prompts'] == prompts
   assert values['accuracy_low'] <= rate <= values['accuracy_high']
+  # Ranks 1 and 2 are a gap of one: the oracle is as sure of itself as σ(1) = 0.731, right or wrong.
+  pairs = sum((np.subtract.outer(r['ranks'], r['ranks']) < 0).sum() for r in ranked.source)
+  sure = 1 / (1 + math.exp(-1))
+  assert values['calibration_error'] == pytest.approx(abs(rate - sure), abs=1e-6)
+  found = {k.removeprefix('calibration/'): v for k, v in values.items() if k.startswith('calibration/')}
+  assert found == {f'{0.5 + i / 10:.1f}-{0.6 + i / 10:.1f}/pairs': 0 for i in (0, 1, 3, 4)} | {
+    '0.7-0.8/pairs': pairs,
+    '0.7-0.8/accuracy': rate,
+    '0.7-0.8/confidence': pytest.approx(sure, abs=1e-6),
+  }
 
 
 def test_the_reward_model_of_the_toy_learnt_what_is_good(one, runs):
@@ -102,6 +112,20 @@ def test_results_are_written_and_not_made_twice(runs, tmp_path):
   disk.write_json(folder / 'config.json', about)
   with pytest.raises(InputError, match="unknown eval 'accurcy'; choose from .*bits.*preference"):
     evals.evaluate(folder, again=True, say=said.append)
+
+
+def test_samples_stand_beside_those_of_the_validations(one, runs, tmp_path, monkeypatch):
+  run = evals.open_run(runs('sft'))._replace(folder=tmp_path)
+  monkeypatch.setattr(type(run), 'load', lambda *_: None)
+  monkeypatch.setattr(samples, 'answer', lambda run, params, prompts, **_: [([], True)] * len(prompts))
+  kept = {'step': 4, 'prompt': [{'role': 'user', 'content': '上\u2028下'}], 'completion': ''}
+  (tmp_path / 'samples.jsonl').write_text(
+    json.dumps(kept, ensure_ascii=False) + '\n{"step": 8, "pr', 'utf-8'
+  )
+  for _ in range(2):  # the second time in place of the first
+    count = dict(samples.evaluate(run))['samples']
+    rows = [json.loads(x) for x in (tmp_path / 'samples.jsonl').read_text('utf-8').split('\n')[:-1]]
+    assert rows[0] == kept and len(rows) == 1 + count and not any('step' in row for row in rows[1:])
 
 
 def test_a_folder_without_a_run_is_told(tmp_path):

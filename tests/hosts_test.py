@@ -17,7 +17,7 @@ from benchmarks.disturb import whole
 from tests import tiny, two
 from tests.launch_test import overrides
 from tests.train_test import Killed, dies_at
-from zhlm import checkpoint, devices, hosts, store
+from zhlm import checkpoint, devices, hosts, monitor, store
 from zhlm.errors import InputError
 
 # What both hosts run: RUNS is [[stage, folder, fields, whether host 1 gets SIGTERM before], …].
@@ -77,7 +77,7 @@ launch.run(main)
 """
 MESH = dict(mesh__data=2, mesh__fsdp=2, mesh__tensor=2)
 PRETRAIN = dict(steps=24, save_every=4, keep=100, **MESH)
-PPO = dict(steps=4, save_every=4, **MESH)
+PPO = dict(steps=4, save_every=4, eval_every=4, rollout__gold='text.distinct:1', **MESH)
 
 
 @pytest.fixture(scope='module')
@@ -109,7 +109,8 @@ def both(made, toy, runs):
 
 
 def losses(folder):
-  return {(x['step'], k): x[k] for x in tiny.lines(folder) for k in x if 'loss' in k or k == 'score'}
+  names = ('loss', 'score', 'validation')
+  return {(x['step'], k): x[k] for x in tiny.lines(folder) for k in x if any(name in k for name in names)}
 
 
 @pytest.mark.parametrize('run, like', [('calm', 'pretrain'), ('half', 'pretrain'), ('ppo', 'ppo')])
@@ -119,6 +120,11 @@ def test_two_hosts_train_as_one(run, like, both):
   assert here.keys() == there.keys() and len(here) >= 4
   for key, x in there.items():
     assert here[key] == pytest.approx(x, rel=2e-5, abs=2e-6), key
+
+
+def test_two_hosts_show_the_samples_of_one(both):
+  here, there = ((both / name / 'ppo' / 'samples.jsonl').read_text('utf-8') for name in ('two', 'one'))
+  assert here == there and len(here.splitlines()) == 2 * monitor.SHOWN
 
 
 def test_one_process_goes_on_from_a_checkpoint_of_two_hosts(both, toy, tmp_path):

@@ -59,6 +59,27 @@ def test_preference_is_the_mean_of_log_sigmoid_over_all_pairs(rng):
   assert float(loss) == pytest.approx(mean, rel=1e-5)
 
 
+@pytest.mark.parametrize('K', range(2, 10))
+def test_a_loss_of_k_answers_is_the_mean_of_those_of_its_pairs_without_ties(K, rng):
+  """Of each pair read alone. A prompt of one pair beside it weighs as much; padding and ties nothing."""
+  ranks = rng.permutation(np.arange(K) // 2 + 1) if K > 2 else np.array([2, 1])  # two of each rank
+  scores = rng.normal(size=K) * 3
+  alone = []
+  for i, j in itertools.combinations(range(K), 2):
+    if ranks[i] != ranks[j]:
+      better, worse = (i, j) if ranks[i] < ranks[j] else (j, i)
+      alone.append(-math.log(1 / (1 + math.exp(scores[worse] - scores[better]))))
+  assert len(alone) == math.comb(K, 2) - K // 2 * (K > 2)
+  padded, valid = np.zeros(9), np.arange(9) < K
+  padded[:K] = scores
+  weights = losses.pair_weights(np.pad(ranks, (0, 9 - K)), valid)
+  pair, ties = (losses.pair_weights(r, np.arange(9) < 2) for r in (np.arange(9), np.ones(9)))
+  batch = losses.weights_sum_to_one({'weights': jnp.array([weights, pair, ties])})
+  loss = losses.total(losses.preference(jnp.array([padded] * 3)), batch['weights'])
+  beside = math.log(1 + math.exp(scores[1] - scores[0]))
+  assert float(loss) == pytest.approx((sum(alone) / len(alone) + beside) / 2, rel=1e-5)
+
+
 def test_preference_moves_the_winner_up_and_the_loser_down():
   weights = losses.pair_weights(np.array([1, 2]), np.ones(2, bool))[None]
   slope = jax.grad(lambda r: losses.total(losses.preference(r), weights))(jnp.zeros((1, 2)))

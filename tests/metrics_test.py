@@ -43,7 +43,21 @@ def test_truncate_drops_later_steps_and_half_a_line(tmp_path):
   metrics.truncate(path, 4)
   assert [json.loads(line)['step'] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
   metrics.truncate(tmp_path / 'none.jsonl', 4)
-  assert (tmp_path / 'none.jsonl').read_text() == ''
+  assert not (tmp_path / 'none.jsonl').exists()
+
+
+def test_truncate_keeps_what_is_of_no_step_and_cuts_at_newlines_alone(tmp_path):
+  path = tmp_path / 'samples.jsonl'
+  rows = [
+    {'completion': '上\u2028下'},
+    {'step': 0, 'completion': '一\x85二'},
+    {'step': 4, 'completion': '三'},
+  ]
+  path.write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows), 'utf-8')
+  metrics.truncate(path, 3)
+  assert [json.loads(line) for line in path.read_text('utf-8').split('\n')[:-1]] == rows[:2]
+  metrics.truncate(path, 0)  # a run that has saved nothing begins anew
+  assert path.read_text('utf-8') == ''
 
 
 def test_the_progress_line_has_step_time_left_loss_and_speed(tmp_path, toy, clock, capsys):

@@ -255,3 +255,19 @@ def test_flops_are_six_a_weight_and_those_of_attention():
   attention = 2 * 2 * T * c.H * c.K  # scores and values, over all T keys
   forward = c.N * (qkvo + 3 * 2 * c.D * c.F + attention) + 2 * c.D * c.V
   assert metrics.flops_per_token(c, T) == 3 * forward
+
+
+def test_a_scalar_head_begins_normal_with_deviation_one_over_root_d_plus_1():
+  """Of 3 x 4,095 weights, so that chance is 0.6 % of it; at D + 1 = 4096 the misprint would be 1/4096."""
+  c = model.Config(
+    **{**tiny.plain('reward').model, 'D': 4_095, 'V': 8, 'N': 1, 'F': 2, 'H': 1, 'G': 1, 'K': 2}
+  )
+  net = model.Transformer(c, 'scalar')
+  made = jax.jit(jax.vmap(lambda key: net.init(key, jnp.zeros((1, 2), jnp.int32))['params']))
+  params = checkpoint.unbox(made(jax.random.split(jax.random.key(0), 3)))
+  score = np.asarray(params['score'])
+  assert score.std() == pytest.approx(1 / 64, rel=0.05) and abs(score.mean()) < 0.05 / 64
+  assert np.abs(score[0] - score[1]).max() > 0.01
+  within = [(np.abs(score) < k / 64).mean() for k in (1, 2)]
+  assert within == pytest.approx([0.683, 0.954], abs=0.015)
+  assert (np.asarray(params['score_bias']) == 0).all()

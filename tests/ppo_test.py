@@ -9,7 +9,8 @@ import pytest
 from configs import ppo as ppo_config
 from configs import recipes, reward, sft
 from tests import tiny
-from zhlm import checkpoint, devices, lora, losses, online, stages
+from zhlm import checkpoint, devices, judging, lora, losses, stages
+from zhlm.data import batches as data
 from zhlm.errors import InputError
 
 
@@ -123,7 +124,7 @@ def test_an_answer_without_an_end_pays(first, instead):
 
 
 def test_the_price_of_kl_follows_its_target(runs):
-  """By rollouts: β·(1 + clip(KL/target - 1, ±0.2)·answers/horizon), and it is what the next one is charged."""
+  """By rollouts: β·(1 + clip(KL/target - 1, ±0.2)·answers/horizon), for the rollout after."""
   on, lines = tiny.ON['ppo'], tiny.lines(runs('ppo'))[::2]  # two updates a rollout
   beta = lines[0]['kl_cost']
   for line in lines:
@@ -174,4 +175,38 @@ def test_an_unknown_choice_lists_the_choices(toy, runs):
 def test_without_a_reward_the_rules_are_listed(toy, runs):
   config = tiny.config('ppo', toy, runs, rollout__reward='')
   with pytest.raises(InputError, match='rollout.reward=run:FOLDER.*verse.rhyme'):
-    online.parts(config)
+    judging.parts(config)
+
+
+def test_more_tokens_than_the_context_holds_are_refused(toy, runs):
+  config = tiny.config('ppo', toy, runs, rollout__prompt_tokens=60)
+  with pytest.raises(InputError, match='prompt_tokens=60 and rollout.new_tokens=8 .* batch.T=64; lower'):
+    stages.make(config)
+
+
+def test_prompts_that_are_left_out_are_counted(toy, runs, monkeypatch, capsys):
+  config = tiny.config('ppo', toy, runs, rollout__prompt_tokens=64)
+  found = data.fitting(config, 'train', data.Prompts)
+  assert len(found) == len(found.source) and capsys.readouterr().err == ''
+  lengths = np.full(len(found), 20)
+  lengths[:3] = 90
+  monkeypatch.setattr(data.records, 'lengths', lambda *_: lengths)
+  data.fitting(config, 'train', data.Prompts)
+  assert (
+    f'ppo: 3 of {len(lengths)} prompts, longer than rollout.prompt_tokens=64' in capsys.readouterr().err
+  )
+  config.rollout.prompt_tokens = 19
+  with pytest.raises(InputError, match=r'no train prompt within rollout.prompt_tokens=19 \(shortest 20\)'):
+    data.fitting(config, 'train', data.Prompts)
+
+
+def test_a_reward_model_of_another_tokenizer_is_refused(toy, runs, monkeypatch):
+  config, about = tiny.config('ppo', toy, runs), checkpoint.read_about
+  other = str(runs('reward'))
+  monkeypatch.setattr(
+    checkpoint,
+    'read_about',
+    lambda folder: about(folder) | ({'tokenizer_sha256': '0'} if str(folder) == other else {}),
+  )
+  with jax.set_mesh(devices.make_mesh(config.mesh)), pytest.raises(InputError, match='another tokenizer'):
+    checkpoint.open_frozen(stages.make(config), config)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from zhlm import report
+from zhlm import monitor, report, stages
 from zhlm.errors import InputError
 from zhlm.report import chart as report_chart
 from zhlm.report.page import duration
@@ -123,6 +123,44 @@ def test_every_sample_stands_beside_the_other_stages(workdir):
   assert read.count('写一条好评') == 2 and read.count(EVIL) == 4 and 'reviews' in read
 
 
+def test_answers_of_validations_stand_in_their_own_table(workdir):
+  rows = [
+    {'step': step, 'prompt': [{'role': 'user', 'content': '问甲'}], 'completion': f'第{step}次{EVIL}'}
+    | {'score': step / 8, 'gold': 0.125, 'ended': step < 70}
+    for step in range(0, 80, 10)
+  ]
+  put(workdir / 'ppo' / 'samples.jsonl', {'prompt': rows[0]['prompt'], 'completion': '末次'}, *rows)
+  read = Reader(report.render(workdir)).text
+  shown = [step for step in range(0, 80, 10) if f'第{step}次' in read['ppo']]
+  assert len(shown) == 5 and shown[0] == 0 and shown[-1] == 70 and '5 / 8' in read['ppo']
+  assert read['ppo'].count('问甲') == 1 and '8.75' in read['ppo'] and '0.12' in read['ppo']
+  assert read['ppo'].count('cut off') == 1
+  assert '末次' in read['samples'] and '第0次' not in read['samples'] and '末次' not in read['ppo']
+
+
+def test_warnings_stand_in_the_words_of_the_run(workdir):
+  rows = [
+    {'step': step, 'validation/ended': 0.0, 'validation/length': 8.0, 'validation/kl': -step / 10}
+    | {'validation/kl_error': 0.01}
+    for step in (0, 5, 10)
+  ]
+  put(workdir / 'ppo' / 'metrics.jsonl', *rows)
+  page = report.render(workdir)
+  assert page.count('class="card warn"') == 2
+  read = Reader(page).text['ppo']
+  for first, last, found in monitor.told(monitor.history(rows)):
+    assert found.zh in read and found.en in read and f'warning, step {first} – {last}' in read
+
+
+def test_relatives_are_shown_where_they_were_run(workdir):
+  assert '<section id="grpo">' not in report.render(workdir)
+  for stage in ('grpo', 'rloo', 'dpo'):
+    put(workdir / stage / 'metrics.jsonl', {'step': 1, 'time': 1.8e9, 'loss': 2.0, 'score': 1.0})
+  page = report.render(workdir)
+  assert set(stages.names()) <= {a['id'] for _, a in Reader(page).tags if 'id' in a}
+  assert {'#grpo', '#rloo', '#dpo'} <= {a.get('href') for _, a in Reader(page).tags}
+
+
 def test_text_of_others_is_only_text(workdir):
   page = report.render(workdir)
   tags = Reader(page).tags
@@ -156,6 +194,16 @@ def test_met_missed_and_open_goals_are_told_apart(workdir):
     float(re.search(p, rows[1])[1]) for p in (r'width:([\d.]+)%', r'<u style=\"left:([\d.]+)%')
   )
   assert width == pytest.approx(mark / 2, abs=0.01) and mark == pytest.approx(100 / 1.04, abs=0.01)
+
+
+def test_results_named_by_table_row_and_column_are_a_table(workdir):
+  results = {'accuracy': 0.75, 'accuracy_a/b': 0.5}
+  results |= {'calibration/0.5-0.6/pairs': 12, 'calibration/0.5-0.6/accuracy': 0.625}
+  put(workdir / 'reward' / 'results.json', results | {'calibration/0.6-0.7/pairs': 0})
+  page = report.render(workdir)
+  rows = re.findall(r'<tr><th>(0\.\d-0\.\d)</th><td class=n>(.*?)</td><td class=n>(.*?)</td>', page)
+  assert rows == [('0.5-0.6', '12', '0.625'), ('0.6-0.7', '0', '—')]
+  assert 'calibration/' not in page and 'accuracy_a/b' in Reader(page).text['reward']
 
 
 def test_nested_reports_are_shown_whole(workdir):
@@ -194,6 +242,7 @@ def test_same_files_give_the_same_page(workdir):
     ('ppo/metrics.jsonl', '{"loss": 1}', 61),
     ('sft/samples.jsonl', '["completion"]', 3),
     ('sft/samples.jsonl', '{"prompt": ["hi"], "completion": "x"}', 3),
+    ('sft/samples.jsonl', '{"prompt": [], "completion": "x", "step": "1"}', 3),
     ('data/report.json', '}', 2),
   ],
 )

@@ -50,6 +50,7 @@ def config(name, data, runs=None, /, **fields):
     'save_every': 4,
     'rollout__prompt_tokens': 16,
     'rollout__new_tokens': 8,
+    'rollout__eval_samples': 32,
     'rollout__minibatches': 2,
     'rollout__epochs': 1,
     'optimizer__learning_rate': 3e-3,

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tests import tiny
-from zhlm import checkpoint, devices, losses, metrics, stages, train, validation
+from zhlm import checkpoint, devices, judging, losses, metrics, stages, train, validation
 
 
 def leaves(tree):
@@ -125,8 +125,8 @@ def dies_at(step, monkeypatch):
 
 @pytest.mark.parametrize('stage', stages.names())
 def test_resume_is_bitwise(stage, toy, runs, tmp_path, monkeypatch):
-  """A run that died at step 7, after its checkpoint of step 5, ends as one that did not: for stages that
-  sample, that is between the two updates of a rollout. PPO's price of KL moves, and it reads text beside."""
+  """A run that died at step 7, after its checkpoint of step 5, ends as one that did not. For stages that
+  sample, step 5 is amid a rollout; PPO's price of KL moves, and it reads text beside."""
   config = tiny.config(stage, toy, runs, steps=8, save_every=5)
   calm = train.train(config, tmp_path / 'calm')
   with monkeypatch.context() as patch:
@@ -144,6 +144,24 @@ def test_resume_is_bitwise(stage, toy, runs, tmp_path, monkeypatch):
   # Once more: there is nothing left to do, and nothing changes.
   same_bits(train.train(config, tmp_path / 'run'), calm)
   assert len(tiny.lines(tmp_path / 'run')) == 8
+
+
+def test_a_run_killed_while_it_samples_goes_on(toy, runs, tmp_path, monkeypatch):
+  """Its fourth rollout is drawn, but not yet learnt from; the checkpoint is amid the third."""
+  config, real, calls = tiny.config('ppo', toy, runs, steps=8, save_every=5), judging.judged, []
+
+  def judged(*args):
+    calls.append(args)
+    if len(calls) == 4:
+      raise Killed
+    return real(*args)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(judging, 'judged', judged)
+    with pytest.raises(Killed):
+      train.train(config, tmp_path / 'run')
+  assert len(tiny.lines(tmp_path / 'run')) == 5 and calls
+  same_bits(train.train(config, tmp_path / 'run'), train.train(config, runs('ppo')))
 
 
 def test_a_signal_saves_where_it_can_go_on(toy, runs, tmp_path, monkeypatch):

@@ -195,7 +195,18 @@ def open_frozen(stage, config):
     raise InputError(
       f'{config.stage} needs --config.init_from=RUN, for its network {" and ".join(missing)}'
     )
+  for folder, _ in stage.frozen.values():
+    _same_tokenizer(folder, tokenizer.fingerprint(str(Path(config.data) / 'tokenizer')))
   return {name: load(folder, there) for name, (folder, there) in stage.frozen.items()}
+
+
+def _same_tokenizer(folder, sha256):
+  if read_about(folder)['tokenizer_sha256'] != sha256:
+    raise InputError(
+      f'{folder} was trained with another tokenizer than that of the data here; prepare the data '
+      f'with that one: python -m launch.prepare --config=configs/data.py:source=… --workdir=… '
+      f'--config.tokenizer={Path(read_config(folder).data) / "tokenizer"}'
+    )
 
 
 class Run:
@@ -254,12 +265,7 @@ class Run:
     params = jax.jit(lambda: unbox(init_params()), out_shardings=shardings(shapes))()
     for network, (folder, there) in stage.start.items():
       if folder:
-        if read_about(folder)['tokenizer_sha256'] != read_about(self.folder)['tokenizer_sha256']:
-          raise InputError(
-            f'{folder} was trained with another tokenizer than that of the data here; prepare the data '
-            f'with that one: python -m launch.prepare --config=configs/data.py:source=… --workdir=… '
-            f'--config.tokenizer={Path(read_config(folder).data) / "tokenizer"}'
-          )
+        _same_tokenizer(folder, read_about(self.folder)['tokenizer_sha256'])
         params[network] = lora.join(params[network], load(folder, there, shapes[network]))
     cut = jax.tree.map(lambda x: x.sharding, rest_shapes)
     return 0, params, jax.jit(init_rest, out_shardings=cut)(params), {}
@@ -267,8 +273,8 @@ class Run:
   def save(self, step, params, rest, carry, loss=None):
     """Begins to save, whole or not at all; it is on the disk after `wait`. loss: of the validation, by
     which the best are kept. Raises InputError when the disk did not take the save before."""
-    kinds = {(False, True): 'lm', (True, True): 'scalar', (True, False): 'alone'}
-    heads = {k: kinds['score' in x, 'layers' in x] for k, x in params.items()}
+    scalar = {k: 'scalar' if 'layers' in x else 'alone' for k, x in params.items() if 'score' in x}
+    heads = dict.fromkeys(params, 'lm') | scalar
     meta = {'seed': self.config.seed, 'heads': heads, 'frozen': self.frozen}
     self._writer.save(step, _leafy({**params, **rest, 'carry': carry}), meta, loss)
     self.saved = step

@@ -20,6 +20,20 @@ def write_text(path, text):
   os.replace(part, path)
 
 
+def whole_lines(path, keep):
+  """The lines, as bytes, of a JSONL file whose objects `keep` takes, without one that was cut off as its
+  writer died; [] without the file. Only a newline ends one: str.splitlines would cut at letters of text."""
+  kept = []
+  for line in path.read_bytes().split(b'\n') if path.exists() else ():
+    try:
+      record = json.loads(line)
+    except ValueError:
+      continue
+    if keep(record):
+      kept.append(line + b'\n')
+  return kept
+
+
 def write_json(path, value):
   """Writes a value to read by eye and by machine, whole or not at all."""
   write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + '\n')

@@ -3,6 +3,8 @@
 As in `zhlm/losses.py` one function is an equation, arrays in, arrays out; what is summed is masked before.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -64,6 +66,12 @@ def leave_one_out(score_BK):
   return (score_BK - score_BK.mean(1, keepdims=True)) * K / (K - 1)
 
 
+def charged(score_B, ended_B, penalty, instead):
+  """Scores of answers, where one without an end pays: `penalty` off its score (Stiennon et al. 2020), or
+  with `instead` it scores minus that whatever it says (Ziegler et al. 2019)."""
+  return score_B * (ended_B | (not instead)) - penalty * ~ended_B
+
+
 def explained_variance(values_BT, returns_BT, mask_BT):
   """1 - var(R - V)/var(R) over the masked entries: 1 is a perfect value network, 0 a constant one."""
   count = jnp.maximum(mask_BT.sum(), 1.0)
@@ -73,6 +81,22 @@ def explained_variance(values_BT, returns_BT, mask_BT):
     return ((x_BT - mean) ** 2 * mask_BT).sum() / count
 
   return 1 - variance(returns_BT - values_BT) / jnp.maximum(variance(returns_BT), 1e-8)
+
+
+def best_of_n(score_BN, n, of_BN=None):
+  """E[score of the best of n answers] to each prompt, [B], without bias from N ≥ n of them: the i-th
+  smallest score is the best of C(i - 1, n - 1) of the C(N, n) subsets (Nakano et al. 2021, appendix I).
+
+  of_BN: what is averaged in place of the score by which the best is chosen (gold, where that is a proxy);
+  of answers that score alike each is as likely to be the best.
+  """
+  N = score_BN.shape[1]
+  weight_N = jnp.array([math.comb(i, n - 1) / math.comb(N, n) for i in range(N)])
+  if of_BN is None:
+    return jnp.sort(score_BN, 1) @ weight_N
+  alike_BNN = (score_BN[:, :, None] == score_BN[:, None, :]).astype(jnp.float32)
+  mean_BN = (alike_BNN * of_BN[:, None, :]).sum(2) / alike_BNN.sum(2)
+  return jnp.take_along_axis(mean_BN, jnp.argsort(score_BN, 1), 1) @ weight_N
 
 
 def best_of_n_kl(n):

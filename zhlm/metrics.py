@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import jax
 from rich import progress
 from rich.table import Column
 
-from zhlm import attention
+from zhlm import attention, disk, monitor
 from zhlm.errors import InputError
 
 # Peak dense bfloat16 FLOP/s of one device, from the makers' data sheets; MFU is told where it is known.
@@ -66,18 +65,11 @@ def clock(seconds):
 
 
 def truncate(path, step):
-  """Drops the lines of metrics.jsonl after `step`, written by a run that was killed later than it saved."""
-  kept = []
-  for line in path.read_text().splitlines() if path.exists() else ():
-    try:
-      record = json.loads(line)
-    except json.JSONDecodeError:  # the line in which it was killed
-      continue
-    if record['step'] <= step:
-      kept.append(line + '\n')
-  part = path.with_suffix('.part')
-  part.write_text(''.join(kept))
-  os.replace(part, path)
+  """Drops the lines of a file after `step`, written by a run that was killed later than it saved: all where
+  it had saved nothing. Lines of no step, which are not the run's own, stay."""
+  if path.exists():
+    kept = disk.whole_lines(path, lambda record: record.get('step', step) <= step and step)
+    disk.write_text(path, b''.join(kept).decode())
 
 
 def memory():
@@ -157,7 +149,8 @@ class Log:
     self.skipping = False  # whether the last update that was looked at was skipped
     if not self.mine:
       return
-    truncate(self.workdir / 'metrics.jsonl', start)
+    for name in ('metrics', 'samples'):
+      truncate(self.workdir / f'{name}.jsonl', start)
     self.file = open(self.workdir / 'metrics.jsonl', 'a', buffering=1)  # noqa: SIM115
     self.board = tensorboard(self.workdir / 'tensorboard', start)
     self.bar = progress.Progress(
@@ -244,6 +237,19 @@ class Log:
     self.bar.update(self.task, completed=step, text=text)
     if self.bar.disable:
       print(f'{self.config.stage} {step}/{self.config.steps} | {text}', flush=True)
+
+  def validation(self, step, numbers, samples):
+    """What a validation found: its numbers, its samples in samples.jsonl, and what there is to warn of."""
+    self.write(step, numbers)
+    if not self.mine:
+      return
+    rows = [json.dumps({'step': step, **row}, ensure_ascii=False) + '\n' for row in samples]
+    if rows:
+      with open(self.workdir / 'samples.jsonl', 'a', encoding='utf-8') as file:
+        file.write(''.join(rows))
+    lines = (self.workdir / 'metrics.jsonl').read_text('utf-8').splitlines()
+    for found in monitor.warnings(monitor.history(map(json.loads, lines))):
+      self.say(f'{self.config.stage} {step}/{self.config.steps} | WARNING: {found.en}')
 
   def pause(self, seconds):
     """Time that went into something else than updates: validation, saving."""

@@ -46,8 +46,8 @@ def _in_out(name):
 
 
 def schedule(c, steps):
-  """Learning rate by update: linear warm-up, then `decay` to final_fraction of the peak at `steps`; each rate
-  holds for `rate_every` updates."""
+  """Learning rate by update: linear warm-up, then `decay` to final_fraction of the peak at `steps`; each
+  rate holds for `rate_every` updates."""
   if c.rate_every < 1:
     raise InputError(f'optimizer.rate_every={c.rate_every}; choose 1 or more')
   peak, end = c.learning_rate, c.learning_rate * c.final_fraction
@@ -209,7 +209,8 @@ def make(config):
   if m.mup_D and c.name in ('muon', 'adafactor'):
     raise InputError(
       f'model.mup_D={m.mup_D} with optimizer.name={c.name!r}: its rule is for updates made entry by entry, '
-      f'and {c.name} scales rows, columns or matrices; choose adamw, adamw_tf, lion or schedule_free, or mup_D=0'
+      f'and {c.name} scales rows, columns or matrices; choose adamw, adamw_tf, lion or schedule_free, '
+      'or mup_D=0'
     )
   # After the width's factor: that is the rate's, and what decays is to decay at every width alike.
   decay_and_rate = (optax.add_decayed_weights(c.weight_decay, decayed), optax.scale_by_learning_rate(rate))

@@ -67,7 +67,7 @@ def narrow(x, P, widths):
 
 
 def order(mask_BT, parts):
-  """Numbers of the rows, [B], such that those of one part, every `parts`-th, have answers of like length."""
+  """Numbers of the rows, [B], such that a part, every `parts`-th of them, has answers of like length."""
   return jnp.argsort(mask_BT.sum(1)).reshape(parts, -1).T.reshape(-1)
 
 
@@ -110,7 +110,7 @@ def complete(
 ):
   """Answers every prompt with the network `player` and reads the answers with 'reference' and `scorers`.
 
-  nets, networks: modules and weights by name. widths, parts: as of `by_length`. Returns arrays of [B, T] for
+  nets, networks: modules and weights by name. widths, parts: as of `by_length`. Returns arrays of [B, T],
   T = P + new columns, of which the last predicts nothing (tokens, targets; logp, logp_ref, entropy: 0
   outside the answer; mask: the answer's; window: that of an answer of all `new`) and of [B] (count: tokens
   of the answer; ended; scores: raw, {scorer: [B]}), and `answers` [B, new].

@@ -13,7 +13,7 @@ from zhlm import checkpoint, devices, guard, hosts, lora, losses, metrics, optim
 
 
 def combined(total, part):
-  """Numbers of another microbatch added to those before; names that begin with max_ and min_ are no sums."""
+  """Numbers of another microbatch beside those before: sums, but of names in max_ and min_."""
   how = {'max_': jnp.maximum, 'min_': jnp.minimum}
   return {k: how.get(k[:4], jnp.add)(total[k], part[k]) for k in total}
 
@@ -117,6 +117,7 @@ def train(config, workdir, profile=(0, 0)):
   mesh = devices.make_mesh(config.mesh)
   devices.check_batch(mesh, **config.batch)
   with jax.set_mesh(mesh):
+    config = stages.resolved(config)
     stage = stages.make(config)
     frozen = checkpoint.open_frozen(stage, config)
     step_fn, fresh = update(config, stage)
@@ -131,8 +132,17 @@ def train(config, workdir, profile=(0, 0)):
     log = enter(contextlib.closing(metrics.Log(workdir, config, state.params, start, mesh)))
     stopped, profiled = enter(hosts.signals()), enter(metrics.profiler(workdir, *profile))
     batches = stage.batches(lambda: {**frozen, **state.params}, start, 'train', carry)
+
+    def validated(step):
+      networks = {**frozen, **(state.ema or state.params)}
+      numbers, samples, loss = validation.look(stage, networks, carry, config.eval_batches)
+      log.validation(step, numbers, samples)
+      return loss
+
     for step in range(start + 1, config.steps + 1):
       batch, info, carry = next(batches)
+      if step == 1 and stage.observe and config.eval_every:
+        validated(0)  # what the later ones are held against
       batch = devices.put_batch(mesh, batch)
       with profiled(step):
         state, numbers = step_fn(state, batch)
@@ -143,14 +153,12 @@ def train(config, workdir, profile=(0, 0)):
       saves = step % config.save_every == 0 or last or stop
       if validates or saves:
         log.flush()
-        since, found = time.time(), {}
-        if validates:
-          found = validation.validate(stage, {**frozen, **(state.ema or state.params)}, config.eval_batches)
-          log.write(step, found)
+        since = time.time()
+        loss = validated(step) if validates else None
         # Where updates are being skipped, the weights may be at fault: the older ones are kept.
         if saves and (last or not log.skipping):
           rest = {k: getattr(state, k) for k in rest}
-          run.save(step, state.params, rest, carry, found.get('validation/loss'))
+          run.save(step, state.params, rest, carry, loss)
         log.pause(time.time() - since)
       if stop and not last:
         run.wait()

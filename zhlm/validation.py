@@ -1,10 +1,19 @@
-"""Validation: what a stage's loss says of data that it does not train on."""
+"""Validation: what a stage says of data that it does not train on, by its loss or in its own way."""
 
 import functools
 
 import jax
 
 from zhlm import devices, losses
+
+
+def look(stage, networks, carry, count):
+  """(numbers, samples, loss) of a validation: what `stage.observe` finds, or what `validate` does."""
+  if not stage.observe:
+    numbers = validate(stage, networks, count)
+    return numbers, [], numbers['validation/loss']
+  numbers, samples, loss = stage.observe(networks, carry)
+  return {f'validation/{name}': x for name, x in numbers.items()}, samples, loss
 
 
 def validate(stage, networks, count, split='validation'):

@@ -59,6 +59,8 @@ def parse(row, where):
   name = _first(row, (*DIALOGUES, 'prompt')) or answer and _first(row, (*QUESTIONS, 'input'))
   if name:
     last = 'user' if name == 'prompt' and not answer else 'assistant'
+    if last == 'user' and (ranks := _first(row, ('ranks', *SCORES))) and isinstance(row[ranks], list):
+      raise InputError(f'{where}: completions: missing; {ranks} are of a prompt alone')
     messages = _asked(row, where)
     if answer and name not in DIALOGUES:
       messages.append(_message('assistant', row[answer], f'{where}: {answer}'))
@@ -73,13 +75,16 @@ def parse(row, where):
 def _preference(row, where):
   name = _first(row, COMPLETIONS)
   if name:
-    names, answers, ranks = f'{where}: {name}', row[name], _ranks(row, where)
+    names, answers = f'{where}: {name}', row[name]
     if not isinstance(answers, list) or len(answers) < 2:
       raise InputError(f'{names}: must be a list of at least two texts')
+    ranks = _ranks(row, len(answers), where)
     places = [f'{names}[{i}]' for i in range(len(answers))]
   else:
     pair = [_first(row, CHOSEN) or CHOSEN[0], _first(row, REJECTED) or REJECTED[0]]
-    names, answers, ranks = f'{where}: {", ".join(pair)}', [row.get(name) for name in pair], [1, 2]
+    if missing := [name for name in pair if name not in row]:
+      raise InputError(f'{where}: {missing[0]}: missing')
+    names, answers, ranks = f'{where}: {", ".join(pair)}', [row[name] for name in pair], [1, 2]
     places = [f'{where}: {name}' for name in pair]
   heads, completions = zip(*map(_completion, answers, places), strict=True)
   heads = [head for head in heads if head]
@@ -94,9 +99,6 @@ def _preference(row, where):
   chat.validate(prompt, 'user', f'{where}: prompt')
   if len({text.strip() for text in completions}) < len(completions):
     raise InputError(f'{names}: two completions are the same text')
-  whole = isinstance(ranks, list) and all(type(r) is int and r >= 1 for r in ranks)
-  if not whole or len(ranks) != len(completions) or len(set(ranks)) < 2:
-    raise InputError(f'{where}: ranks: must be {len(completions)} whole numbers from 1, not all equal')
   return {
     'kind': 'preference',
     'group': _join(prompt),
@@ -107,15 +109,21 @@ def _preference(row, where):
   }
 
 
-def _ranks(row, where):
-  """row['ranks'], or 1 + how many have a higher score."""
-  name = _first(row, SCORES)
-  if 'ranks' in row or not name:
-    return row.get('ranks')
-  scores = row[name]
-  if not isinstance(scores, list) or not all(type(s) in (int, float) and math.isfinite(s) for s in scores):
-    raise InputError(f'{where}: {name}: must be a list of numbers')
-  return [1 + sum(other > score for other in scores) for score in scores]
+def _ranks(row, count, where):
+  """row['ranks'], or 1 + how many have a higher score: `count` of them, for so many completions."""
+  name = 'ranks' if 'ranks' in row else _first(row, SCORES)
+  if not name:
+    raise InputError(f'{where}: ranks: missing; give ranks, or scores, one a completion')
+  found = row[name] if isinstance(row[name], list) else ()
+  if name == 'ranks':
+    fit, what = all(type(r) is int and r >= 1 for r in found), 'whole numbers from 1'
+  else:
+    fit, what = all(type(s) in (int, float) and math.isfinite(s) for s in found), 'numbers'
+  if not fit or len(found) != count or len(set(found)) < 2:
+    told = json.dumps(row[name], ensure_ascii=False, default=str)
+    told = told if len(told) <= 60 else f'{told[:60]}…'
+    raise InputError(f'{where}: {name}: must be {count} {what}, not all equal, and not {told}')
+  return found if name == 'ranks' else [1 + sum(other > score for other in found) for score in found]
 
 
 def _completion(answer, where):

@@ -7,6 +7,7 @@ and a mixture is arithmetic, so any number of workers reads the same stream.
 
 import itertools
 import math
+import sys
 from pathlib import Path
 
 import grain
@@ -14,10 +15,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from zhlm import devices, losses
+from zhlm import devices, hosts, losses
 from zhlm.data import chat, manifest, mixture, records, tokenizer
 from zhlm.data.packing import Packed, best_fit, concat  # noqa: F401 (stages name them as batches')
 from zhlm.errors import InputError
+
+LOOK = 1_000  # prompts that `Ranked.left_out` reads
 
 
 def folder(config, dataset):
@@ -114,6 +117,23 @@ class Ranked:
     weights_CC = losses.pair_weights(ranks_C, lengths_C > 0)
     return {'tokens': tokens_CT, 'lengths': lengths_C, 'weights': weights_CC}
 
+  def left_out(self):
+    """What is left out of the first prompts, in a line; '' where that is nothing."""
+    lengths = [record['lengths'] for record in self.source.__getitems__(range(min(len(self), LOOK)))]
+    beyond, long = sum(len(n[self.C :]) for n in lengths), sum(int((n > self.T).sum()) for n in lengths)
+    told = f'{beyond:,} beyond reward.C={self.C} and {long:,} longer than batch.T={self.T} are left out'
+    of = f'of {sum(map(len, lengths)):,} completions of the first {len(lengths):,} prompts'
+    return f'{of} {told}' if beyond + long else ''
+
+
+def fitting(config, split, kind):
+  """`sources` of `kind`, Ranked or Prompts; says on stderr what those of a train split leave out."""
+  source = sources(config, split, lambda part: kind(part, split))
+  for part in source.values() if isinstance(source, dict) else [source]:
+    if split == 'train' and hosts.first() and (told := part.left_out()):
+      print(f'{config.stage}: {told}', file=sys.stderr)
+  return source
+
 
 class Prompts:
   """Prompts for the policy to answer, right-padded: {tokens [P], lengths, part, row}; longer ones are left
@@ -134,6 +154,12 @@ class Prompts:
   def __len__(self):
     return len(self.fitting)
 
+  def left_out(self):
+    """How many prompts are, in a line; '' where none is."""
+    long, P = len(self.source) - len(self), self.P
+    told = f'{long:,} of {len(self.source):,} prompts, longer than rollout.prompt_tokens={P}, are left out'
+    return told if long else ''
+
   def __getitem__(self, index):
     tokens = self.source[int(self.fitting[index])]['tokens']
     tokens_P = np.pad(tokens, (0, self.P - len(tokens)))
@@ -145,6 +171,11 @@ def said(prompts, part, row):
   """The last thing that the user says in a prompt of `sources` of Prompts, by the numbers it carries."""
   found = list(prompts.values())[part] if isinstance(prompts, dict) else prompts
   return found.source[int(row)]['text']
+
+
+def updates(source, config):
+  """The updates of one pass over a train split: whole batches, in which no row is read twice."""
+  return max(1, len(source) // config.batch.B)  # with fewer rows than a batch `stream` refuses to begin
 
 
 class Filled:
@@ -164,31 +195,33 @@ class Filled:
 
 
 class Share:
-  """Of a source's batches of B rows, the rows with these numbers: those that this host's devices hold."""
+  """Of a source's batches of B rows, the rows with these numbers: those that this host's devices hold.
+  times: so often a row stands in its batch, one after the other."""
 
-  def __init__(self, source, B, here):
-    self.source, self.B, self.here = source, B, here
+  def __init__(self, source, B, here, times=1):
+    self.source, self.B, self.here, self.times = source, B, here, times
 
   def __len__(self):
-    return len(self.source) // self.B * len(self.here)
+    return len(self.source) // (self.B // self.times) * len(self.here)
 
   def __getitem__(self, index):
     batch, row = divmod(index, len(self.here))
-    return self.source[batch * self.B + self.here[row]]
+    return self.source[(batch * self.B + self.here[row]) // self.times]
 
 
-def stream(source, config, start, split, B=None, period=1):
+def stream(source, config, start, split, B=None, period=1, times=1):
   """(batch, {}, {}) from batch number `start`: shuffled anew each epoch without end for `train`, once in
   order for other splits; this host's rows only, in their order (`devices.host_rows` of the mesh set).
 
   source: rows by number, or those of each folder of a mixture, as `sources` makes them. period: updates
-  made from one batch. Raises InputError for a train split of under B rows.
+  made from one batch. times: so often each row stands in its batch of B, which it must divide. Raises
+  InputError for a train split of too few rows for a batch.
   """
   B = B or config.batch.B
   here = devices.host_rows(jax.sharding.get_mesh(), B)
   train = split == 'train'
-  rows = _endless(source, config, B, period) if train else Filled(source, B)
-  batches = grain.MapDataset.source(Share(rows, B, here)).batch(len(here), drop_remainder=True)
+  rows = _endless(source, config, B // times, period) if train else Filled(source, B // times)
+  batches = grain.MapDataset.source(Share(rows, B, here, times)).batch(len(here), drop_remainder=True)
   if train and config.data_workers:
     return _read_ahead(batches[start:], config.data_workers)
   steps = itertools.count(start) if train else range(start, len(batches))

@@ -220,13 +220,19 @@ def open_split(folder, split):
   """The examples of one split (TFDS syntax, `train[:10%]` too): dicts of numpy arrays and str.
 
   Raises InputError when the folder is not a finished dataset, has no such split, or misses a shard, or one
-  is cut or of another length; a record whose bytes have changed is an InputError when it is read.
+  is cut or of another length, or their records lack a field; a record whose bytes have changed is an
+  InputError when it is read.
   """
   shards, name = whole.shards(folder), split.split('[')[0]
   if name not in shards:
     raise InputError(f'{folder}: no split {split!r}; there are {", ".join(shards)}')
   whole.check(shards[name])
   builder = _tfds().builder_from_directory(folder)
+  if missing := sorted(set(FEATURES.get(builder.name, ())) - set(builder.info.features)):
+    raise InputError(
+      f'{folder}: its records lack {", ".join(missing)}, for an older zhlm wrote them; prepare again with '
+      f'the same command and --config.finished=False'
+    )
   parts = [(part.filename, part.skip, part.take) for part in builder.info.splits[split].file_instructions]
   return Records(builder.as_data_source(split=split), parts)
 

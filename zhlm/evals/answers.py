@@ -1,6 +1,7 @@
 """Answers of a policy to many prompts, as text: what the other evals read."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -28,22 +29,33 @@ def pad(prompts, rows, P):
   return tokens_BP, lengths_B
 
 
-def answer(run, params, prompts, *, temperature=1.0, new=None, seed=0, stop=None):
-  """[(answer's ids, whether it ended)] for lists of prompt ids. Row i's randomness is (seed, i)."""
+def stream(run, params, prompts, *, samples=1, temperature=1.0, new=None, seed=0, stop=None):
+  """Yields (answer's ids, whether it ended) for lists of prompt ids, `samples` to each, those to one prompt
+  together. Sample k of prompt i draws from (seed, i, k), or alone from (seed, i): neither other prompts nor
+  the number of samples change it."""
   net = model.make(run.config)
   stop = chat.end_of_turn(run.tokenizer) if stop is None else stop
   P = -(-max(map(len, prompts)) // 16) * 16
   new = new or run.config.rollout.new_tokens
-  key, out = jax.random.key(seed), []
-  for i in range(0, len(prompts), ROWS):
-    tokens_BP, lengths_B = pad(prompts[i : i + ROWS], ROWS, P)
-    keys_B = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(i, i + ROWS))
+  key, rows = jax.random.key(seed), len(prompts) * samples
+  fold = jax.vmap(jax.random.fold_in, (None, 0)), jax.vmap(jax.random.fold_in)
+  for first in range(0, rows, ROWS):
+    i, k = jnp.divmod(jnp.arange(first, first + ROWS), samples)
+    keys_B = fold[0](key, i)
+    keys_B = fold[1](keys_B, k) if samples > 1 else keys_B
+    asked = [prompts[row // samples] for row in range(first, min(first + ROWS, rows))]
+    tokens_BP, lengths_B = pad(asked, ROWS, P)
     answers_BN, count_B = _sample(net, params, tokens_BP, lengths_B, keys_B, new, stop, temperature)
-    for ids, count in zip(*jax.device_get((answers_BN, count_B)), strict=True):
+    found = zip(*jax.device_get((answers_BN, count_B)), strict=True)
+    for ids, count in itertools.islice(found, len(asked)):
       ids = [int(t) for t in ids[:count]]
       ended = bool(ids) and ids[-1] == stop
-      out.append((ids[: len(ids) - ended], ended))
-  return out[: len(prompts)]
+      yield ids[: len(ids) - ended], ended
+
+
+def answer(run, params, prompts, **how):
+  """[(answer's ids, whether it ended)], as `stream` yields them."""
+  return list(stream(run, params, prompts, **how))
 
 
 def text(run, ids):

@@ -1,31 +1,10 @@
-"""Numbers about completions: how varied, how repetitive, and which of two policies does better.
+"""Which of two policies does better, and how sure that is. It knows no model: scores in."""
 
-Characters are the unit, as a Chinese reader sees them. It knows no model: texts and scores in.
-"""
-
-import collections
 import math
 
 import numpy as np
 
 Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
-
-
-def ngrams(text, n):
-  """All character n-grams of a text, in order."""
-  return [text[i : i + n] for i in range(len(text) - n + 1)]
-
-
-def distinct_n(texts, n=2):
-  """Unique ÷ all character n-grams of the texts taken together (Li et al. 2016); 0 without any."""
-  grams = [gram for text in texts for gram in ngrams(text, n)]
-  return len(set(grams)) / len(grams) if grams else 0.0
-
-
-def repetition(texts, n=4, times=3):
-  """Share of the texts in which some character n-gram occurs `times` times or more."""
-  looping = [max(collections.Counter(ngrams(text, n)).values(), default=0) >= times for text in texts]
-  return sum(looping) / len(looping) if looping else 0.0
 
 
 def interval(outcomes):

@@ -1,10 +1,12 @@
-"""How often the reward model puts the answer that people ranked higher first, on held-out prompts."""
+"""How often the reward model puts the answer that people ranked higher first, on held-out prompts, and
+whether it is right as often as it is sure of. In accuracies a prompt counts once, in the bins a pair."""
 
 import jax
 import numpy as np
 
 from zhlm import model, rollout
 from zhlm.data import batches as data
+from zhlm.evals import calibration
 from zhlm.evals.compare import interval
 
 ROWS = 32  # prompts at once
@@ -19,10 +21,13 @@ def evaluate(run):
     rows = tokens_BCT.reshape(-1, tokens_BCT.shape[-1])
     return rollout.score(net, params, rows, lengths_BC.reshape(-1)).reshape(lengths_BC.shape)
 
-  right = {}  # source -> share of each prompt's pairs in the right order: a prompt counts once
+  right = {}  # source -> share of each prompt's pairs in the right order
+  gaps = []  # by how much the better of each pair scores above the other
   for i, (batch, _, _) in enumerate(data.stream(ranked, run.config, 0, 'test', ROWS)):
     scores_BC = np.asarray(score(batch['tokens'], batch['lengths']))
-    share_B = ((scores_BC[:, :, None] > scores_BC[:, None, :]) * batch['weights']).sum((1, 2))
+    gap_BCC = scores_BC[:, :, None] - scores_BC[:, None, :]
+    gaps.append(gap_BCC[batch['weights'] > 0])
+    share_B = ((gap_BCC > 0) * batch['weights']).sum((1, 2))
     for j in range(min(ROWS, len(ranked) - i * ROWS)):
       if batch['weights'][j].any():  # else all its answers tie
         right.setdefault(ranked.source[i * ROWS + j]['source'], []).append(float(share_B[j]))
@@ -33,3 +38,12 @@ def evaluate(run):
   yield 'prompts', sum(map(len, right.values()))
   for source, shares in sorted(right.items()):
     yield f'accuracy_{source}', float(np.mean(shares))
+  gap_N = np.concatenate(gaps)
+  found = calibration.bins(jax.nn.sigmoid(abs(gap_N)), gap_N > 0)
+  yield 'calibration_error', calibration.error(found)
+  for b in found:
+    name = f'calibration/{b.low:.1f}-{b.high:.1f}'
+    yield f'{name}/pairs', b.pairs
+    if b.pairs:
+      yield f'{name}/accuracy', b.accuracy
+      yield f'{name}/confidence', b.confidence

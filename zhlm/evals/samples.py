@@ -1,7 +1,8 @@
-"""The same held-out prompts answered after every stage: samples.jsonl in the run's folder."""
+"""The same held-out prompts answered after every stage: rows without a step in samples.jsonl."""
 
 import json
 
+from zhlm import disk
 from zhlm.data import chat, tokenizer
 from zhlm.evals.answers import answer, text
 
@@ -30,8 +31,10 @@ def evaluate(run):
     stop = chat.end_of_turn(run.tokenizer)
     prompts = [chat.encode_prompt(run.tokenizer, r['prompt']) for r in rows]
   answers = answer(run, run.load('policy'), prompts, temperature=TEMPERATURE, stop=stop)
-  with open(run.folder / 'samples.jsonl', 'w', encoding='utf-8') as file:
-    for row, (ids, ended) in zip(rows, answers, strict=True):
-      row = {**row, 'completion': text(run, ids), 'ended': ended}
-      file.write(json.dumps(row, ensure_ascii=False) + '\n')
+  path = run.folder / 'samples.jsonl'
+  lines = [line.decode() for line in disk.whole_lines(path, lambda row: 'step' in row)]  # of validations
+  for row, (ids, ended) in zip(rows, answers, strict=True):
+    row = {**row, 'completion': text(run, ids), 'ended': ended}
+    lines.append(json.dumps(row, ensure_ascii=False) + '\n')
+  disk.write_text(path, ''.join(lines))
   yield 'samples', len(rows)

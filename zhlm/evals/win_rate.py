@@ -12,7 +12,8 @@ from zhlm import checkpoint, model, rollout
 from zhlm.data import chat
 from zhlm.evals import judge
 from zhlm.evals.answers import ROWS, answer, pad, text
-from zhlm.evals.compare import distinct_n, repetition, win_rate
+from zhlm.evals.compare import win_rate
+from zhlm.variety import distinct_n, repetition
 
 
 def divergence(run, policy, reference, prompts, answers):

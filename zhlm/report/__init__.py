@@ -25,7 +25,7 @@ from zhlm.report.page import (
   text,
   tree,
 )
-from zhlm.report.stage import STAGES, card, samples_section, stage_section
+from zhlm.report.stage import MAIN, STAGES, card, samples_section, stage_section
 
 WHAT_ZH = '收集文本、学分词、预训练、监督微调、学习偏好、用 PPO 改进：全过程测得的数字，和模型写的话。'
 WHAT_EN = 'From collected text to PPO: what was measured on the way, and what the model wrote.'
@@ -85,7 +85,7 @@ def headline(runs, results):
   there = [run for run in runs.values() if run]
   times = [r['time'] for run in there for r in run['metrics'] if is_number(r.get('time'))]
   total = sum(wall_seconds(run) or 0 for run in there)
-  pairs = [(both('完成的阶段', 'stages run'), f'{len(there)} / {len(STAGES)}')]
+  pairs = [(both('完成的阶段', 'stages run'), f'{len(there)} / {len(runs)}')]
   if times:
     day, end = (time.strftime('%Y-%m-%d %H:%M', time.gmtime(t)) for t in (min(times), max(times)))
     end = end.removeprefix(day[:11])  # the day once, where it is the same
@@ -97,7 +97,7 @@ def headline(runs, results):
   git = dict.fromkeys(str(run['config']['git'])[:12] for run in there if run['config'].get('git'))
   if git:
     pairs.append((both('代码版本', 'git revision'), text(' '.join(git))))
-  links = [('results', '结果', 'results'), *((k, *STAGES[k][:2]) for k in STAGES)]
+  links = [('results', '结果', 'results'), *((k, *STAGES[k][:2]) for k in runs)]
   links += [
     ('samples', '样例', 'samples'),
     ('data', '数据', 'data'),
@@ -119,6 +119,7 @@ def render(folder):
     raise InputError(f'{folder}: no such folder; --workdir wants the one that holds pretrain/, sft/, …')
   results = read_results(folder / 'results.json')
   runs = {stage: read_stage(folder / stage) for stage in STAGES}
+  runs = {stage: run for stage, run in runs.items() if run or stage in MAIN}
   data = read_json(folder / 'data' / 'report.json')
   tokenizer = read_json(folder / 'tokenizer' / 'report.json')
   return page(

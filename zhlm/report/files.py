@@ -52,6 +52,11 @@ def is_prompt(x):
   return isinstance(x, list) and all(isinstance(m, dict) and {'role', 'content'} <= m.keys() for m in x)
 
 
+def is_step(x):
+  """is a number, where it is there"""
+  return x is None or is_number(x)
+
+
 def read_results(path):
   """The results table: a list of objects with a `name`; [] without the file."""
   rows = read_json(path) or []
@@ -61,12 +66,16 @@ def read_results(path):
 
 
 def read_stage(folder):
-  """What one run left, None where it was not run."""
+  """What one run left, None where it was not run. samples: what launch.evaluate asked; answers: what each
+  validation of the training did, with its step."""
+  wanted = {'prompt': is_prompt, 'completion': is_text, 'step': is_step}
+  asked = read_lines(folder / 'samples.jsonl', wanted)
   run = {
     'config': read_json(folder / 'config.json') or {},
     'metrics': read_lines(folder / 'metrics.jsonl', {'step': is_number}),
     'results': read_json(folder / 'results.json') or {},
-    'samples': read_lines(folder / 'samples.jsonl', {'prompt': is_prompt, 'completion': is_text}),
+    'samples': [row for row in asked if 'step' not in row],
+    'answers': [row for row in asked if 'step' in row],
   }
   for file in ('config', 'results'):
     if not isinstance(run[file], dict):

@@ -1,8 +1,9 @@
-"""What one stage shows: curves, numbers, settings; and what all stages answered to one prompt."""
+"""What one stage shows: curves, numbers, warnings, settings; and what all stages answered to one prompt."""
 
+from zhlm import monitor
 from zhlm.report.chart import chart
 from zhlm.report.files import series, speed, wall_seconds
-from zhlm.report.page import both, duration, facts, is_number, name, number, section, table, text
+from zhlm.report.page import both, duration, facts, is_number, name, number, section, table, text, tree
 
 STAGES = {
   'pretrain': ('预训练', 'Pretraining', '读大量文字，学会接着写', 'reads, and learns to go on'),
@@ -14,13 +15,20 @@ STAGES = {
   ),
   'reward': ('奖励模型', 'Reward model', '看比较，学会打分', 'sees comparisons, learns to score'),
   'ppo': ('强化学习', 'PPO', '按得分改进回答', 'answers for a better score'),
+  'grpo': ('组内比较', 'GRPO', '同一问题的几个回答互相比较', 'answers to one prompt, compared'),
+  'rloo': ('留一基线', 'RLOO', '与同一问题的其他回答比较', 'an answer against the others'),
+  'dpo': ('直接偏好优化', 'DPO', '不用奖励模型，直接学比较', 'comparisons, without a reward model'),
 }
+MAIN = ('pretrain', 'sft', 'reward', 'ppo')  # the others are shown where they have been run
+COLUMNS = 5  # validations whose answers are shown side by side: more do not fit
+ONLINE = ('score', 'gold', 'kl', 'entropy', 'length', 'ended', 'repeated', 'distinct_2', 'value_explained')
 # Curves to see first, in this order; the others wait behind "more curves".
 FIRST = {
   'pretrain': ('loss', 'bits_per_character', 'bits_per_byte', 'accuracy'),
   'sft': ('loss', 'bits_per_character', 'bits_per_byte', 'accuracy'),
   'reward': ('accuracy', 'loss', 'margin'),
-  'ppo': ('score', 'kl', 'entropy', 'length', 'ended', 'value_loss'),
+  **dict.fromkeys(('ppo', 'grpo', 'rloo'), ONLINE),
+  'dpo': ('accuracy', 'loss', 'margin', 'better'),
 }
 ROLES = {'system': ('系统', 'system'), 'user': ('问', 'user'), 'assistant': ('答', 'assistant')}
 
@@ -76,7 +84,65 @@ def basics(run):
     pairs.append((both('用时', 'wall time'), both(*duration(seconds))))
   if rate is not None:
     pairs.append((name('tokens_per_second'), number(round(rate))))
-  return pairs + [(name(k), number(v)) for k, v in run['results'].items() if k != 'wall_seconds']
+  plain = [(k, v) for k, v in run['results'].items() if k != 'wall_seconds' and k.count('/') < 2]
+  return pairs + [(name(k), number(v)) for k, v in plain]
+
+
+def tables(results):
+  """Results called TABLE/ROW/COLUMN, as such."""
+  found = {}
+  for key, value in results.items():
+    if key.count('/') == 2:
+      title, row, column = key.split('/')
+      found.setdefault(title, {}).setdefault(row, {})[column] = value
+  return ''.join(tree(rows, name(title)) for title, rows in found.items())
+
+
+def warned(metrics):
+  """What the monitor found wrong, in words."""
+  boxes = []
+  for first, last, found in monitor.told(monitor.history(metrics)):
+    when = number(first) + (f' – {number(last)}' if last > first else '')
+    title = both(f'⚠ 警告（第 {when} 步）', f'warning, step {when}')
+    boxes.append(
+      f'<div class="card warn"><h4>{title}</h4><p>{both(found.zh, found.en, block=True)}</p></div>'
+    )
+  return ''.join(boxes)
+
+
+def some(items, most):
+  """At most so many of a list, evenly, with the first and the last."""
+  if len(items) <= most:
+    return items
+  return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def answers_table(answers):
+  """One row a prompt, one column a validation: how the answers change as the policy learns."""
+  rows = {}
+  for answer in answers:
+    key = tuple((m['role'], m['content']) for m in answer['prompt'])
+    rows.setdefault(key, {})[answer['step']] = answer
+  if not rows:
+    return ''
+  steps = sorted({answer['step'] for answer in answers})
+  shown = some(steps, COLUMNS)
+  lines = [
+    [
+      (said([{'role': role, 'content': content} for role, content in key]), False),
+      *((completion(row[step]) if step in row else '', False) for step in shown),
+    ]
+    for key, row in rows.items()
+  ]
+  head = [
+    (both('问', 'prompt'), False),
+    *((both(f'第 {step} 步', f'step {step}'), False) for step in shown),
+  ]
+  title = both('同样的问题，训练中怎样回答', 'the same prompts, answered as training goes on')
+  if len(shown) < len(steps):
+    title += f' <span class="en">{len(shown)} / {len(steps)}</span>'
+  labels = [f'第 {step} 步 step {step}' for step in shown]
+  return f'<h3>{title}</h3>{table(head, lines, "stack talk", labels)}'
 
 
 def stage_section(stage, run):
@@ -85,7 +151,8 @@ def stage_section(stage, run):
   if run is None:
     missing = both('这一步还没有运行。', 'This stage has not been run.')
     return section(stage, zh, en, f'<div class="card off">{missing}</div>')
-  body = facts(basics(run)) + curves(stage, run['metrics'])
+  body = warned(run['metrics']) + facts(basics(run)) + tables(run['results'])
+  body += curves(stage, run['metrics']) + answers_table(run['answers'])
   settings = flat(run['config'])
   if settings:
     rows = [[(text(k), False), (number(v), False)] for k, v in settings.items()]
@@ -108,10 +175,16 @@ def said(messages):
 
 
 def completion(sample):
-  """One answer with its score."""
-  score = sample.get('score')
-  tag = f'<span class="tag">{both("得分", "score")} {score:.2f}</span>' if is_number(score) else ''
-  return f'<div class="said"><p>{tag}{text(sample["completion"])}</p></div>'
+  """One answer with its scores."""
+  tags = [
+    f'<span class="tag">{both(zh, key)} {sample[key]:.2f}</span>'
+    for key, zh in (('score', '得分'), ('gold', '金标准'))
+    if is_number(sample.get(key))
+  ]
+  if sample.get('ended') is False:
+    tags.append(f'<span class="tag">{both("未结束", "cut off")}</span>')
+  line = f'<p>{"".join(tags)}</p>' if tags else ''
+  return f'<div class="said">{line}<p>{text(sample["completion"])}</p></div>'
 
 
 def samples_section(runs):

@@ -5,6 +5,10 @@ CHINESE = {
   'loss': '损失',
   'accuracy': '准确率',
   'margin': '得分差',
+  'calibration': '校准：按置信度',
+  'calibration_error': '校准误差（ECE）',
+  'confidence': '平均置信度',
+  'pairs': '对数',
   'bits_per_byte': '每字节比特',
   'bits_per_character': '每字比特',
   'perplexity': '困惑度',
@@ -13,6 +17,15 @@ CHINESE = {
   'approximate_kl': '近似 KL',
   'entropy': '熵',
   'length': '回答长度',
+  'gold': '金标准分',
+  'gold_error': '金标准分的标准误',
+  'score_error': '奖励得分的标准误',
+  'kl_error': 'KL 的标准误',
+  'repeated': '重复回答占比',
+  'distinct_1': '不同单字占比',
+  'distinct_2': '不同二字组占比',
+  'value_explained': '价值解释方差',
+  'kl_cost': 'KL 代价',
   'ended': '自然结束占比',
   'policy_loss': '策略损失',
   'value_loss': '价值损失',
@@ -75,6 +88,7 @@ grid-template-columns:repeat(auto-fill,minmax(min(100%,250px),1fr))}
 .card,figure{background:var(--card);border:1px solid var(--rule);border-radius:10px;
 padding:14px 16px;
 margin:0;min-width:0}.card p{font-size:13.5px}
+.warn{border-color:var(--bad);margin-bottom:14px}.warn h4{color:var(--bad)}
 .off{background:none;border-style:dashed;color:var(--soft)}
 .facts{display:flex;flex-wrap:wrap;gap:10px 34px;margin:0 0 18px}.facts div{min-width:84px}
 .facts dt{font-size:13px;color:var(--soft)}.facts dd{margin:0;font-size:18px;font-weight:600;

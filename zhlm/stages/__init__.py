@@ -25,7 +25,11 @@ class Stage(NamedTuple):
   start: {network: (run folder, network there)}, weights to begin with in place of init's.
   frozen: {network: (run folder, network there)}, opened once, never trained.
   programs() -> {name: (function, abstract arguments)}: what runs compiled beside the update.
-  narrow(microbatch) -> (which, [microbatch, …]): itself in several shapes, and the number of the one that is
+  epoch() -> updates in one pass over the training split; None where a stage makes its own data.
+  observe(networks, carry) -> (numbers, samples, loss): in place of the validation that takes means of the
+    loss, also before the first update. numbers by name; samples: what to show; loss: by which the best
+    checkpoint is kept.
+  narrow(microbatch) -> (which, [microbatch, …]): itself in several shapes, and the number of that which is
     to be computed: where rows are short, the others would be padding for the most part.
   """
 
@@ -37,6 +41,8 @@ class Stage(NamedTuple):
   frozen: dict = {}
   carry_shapes: Callable = dict
   programs: Callable = dict
+  epoch: Callable | None = None
+  observe: Callable | None = None
   narrow: Callable = lambda microbatch: (0, [microbatch])
 
 
@@ -55,3 +61,18 @@ def make(config) -> Stage:
   except ModuleNotFoundError as e:
     raise InputError(f'stage {name!r}: {e}; is its folder on PYTHONPATH?') from e
   return module.make(config)
+
+
+def resolved(config):
+  """The config with the number of its updates: `steps` of 0 is one pass over the training split. Raises
+  InputError where there is no such thing: a stage that makes its own data, a mixture."""
+  if config.steps:
+    return config
+  epoch = make(config).epoch
+  if epoch is None or config.mixture:
+    what = 'config.mixture' if epoch else f'stage {config.stage!r}, which makes its own data'
+    raise InputError(f'config.steps=0, one pass over the data, is nothing to {what}; give --config.steps=N')
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.steps = epoch()
+  return config

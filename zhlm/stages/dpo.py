@@ -48,11 +48,13 @@ def make(config) -> Stage:
 
   def batches(networks, start, split, carry=None):
     mesh = jax.sharding.get_mesh()
-    source = data.sources(config, split, lambda part: data.Ranked(part, split))
-    for batch, info, _ in data.stream(source, config, start, split):
+    for batch, info, _ in data.stream(data.fitting(config, split, data.Ranked), config, start, split):
       batch, now = put_batch(mesh, batch), networks()
       ref = now.get('reference', now['policy'])  # with adapters: the policy without them
       yield {**batch, 'logp_ref': reference(ref, batch)}, info, {}
+
+  def epoch():
+    return data.updates(data.Ranked(config, 'train'), config)
 
   def loss(params, batch, rng):
     x_BC = c.beta * (logp(net, params['policy'], batch) - batch['logp_ref'])
@@ -79,4 +81,4 @@ def make(config) -> Stage:
 
   start = {'policy': (config.init_from, 'policy')}
   frozen = {} if config.model.lora_rank else {'reference': start['policy']}
-  return Stage(init, loss, batches, shapes, start, frozen, programs=programs)
+  return Stage(init, loss, batches, shapes, start, frozen, programs=programs, epoch=epoch)

@@ -8,7 +8,7 @@ With `ppo.pretrain_cost` text of pretraining stands in every batch, too (PPO-ptx
 import jax
 import jax.numpy as jnp
 
-from zhlm import estimators, losses, model, online, rollout
+from zhlm import estimators, judging, losses, model, online, rollout
 from zhlm.devices import put_batch
 from zhlm.errors import InputError
 from zhlm.stages import Stage, pretrain
@@ -29,7 +29,7 @@ def make(config) -> Stage:
   lm, scalar, both = (model.make(config, head) for head in ('lm', 'scalar', 'both'))
   if c.value_from not in VALUES:
     raise InputError(f'ppo.value_from={c.value_from!r}; choose from {", ".join(VALUES)}')
-  runs, _ = online.parts(config)
+  runs, _ = judging.parts(config)
   value_from = c.value_from if runs or c.value_from != 'reward' else 'zero'  # rules alone: there is none
   text = beside(config) if c.pretrain_cost else None
 
@@ -52,7 +52,7 @@ def make(config) -> Stage:
     plain_B2 = jnp.broadcast_to(jnp.array([0.0, 1.0]), (len(mask_BT), 2))
     scale_B2 = x['scales']['reward'] if value_from == 'reward' else plain_B2
     seen = {**{k: x[k] for k in ('tokens', 'targets', 'mask')}, 'scale': scale_B2}
-    value_BT = rollout.by_length(lambda seen: read(params, seen)[1], seen, P=P, **online.fitting(config))
+    value_BT = rollout.by_length(lambda seen: read(params, seen)[1], seen, P=P, **online.parting(config))
     rewards_BT = losses.token_rewards(x['score'], kl_BT, last_BT, own['kl_cost'])
     if c.whiten_rewards:
       rewards_BT = estimators.whiten_spread(rewards_BT, mask_BT)
@@ -134,4 +134,5 @@ def make(config) -> Stage:
     start['value'] = made.frozen['reward']
   elif value_from == 'shared':
     del start['value']
-  return Stage(init, loss, batches, shapes, start, made.frozen, carry_shapes, made.programs, made.narrow)
+  run = dict(programs=made.programs, observe=made.observe, narrow=made.narrow)
+  return Stage(init, loss, batches, shapes, start, made.frozen, carry_shapes, **run)

@@ -25,9 +25,14 @@ def make(config) -> Stage:
       value += config.model.balance_cost * info['balance']
     return value, info
 
+  def rows(split):
+    return data.packed(config, 'pretrain', split, data.concat)
+
   def batches(networks, start, split, carry=None):
-    rows = data.packed(config, 'pretrain', split, data.concat)
-    return data.stream(rows, config, start, split)
+    return data.stream(rows(split), config, start, split)
+
+  def epoch():
+    return data.updates(rows('train'), config)
 
   def shapes():
     integer, real = (
@@ -35,4 +40,4 @@ def make(config) -> Stage:
     )
     return {k: integer for k in ('tokens', 'targets', 'positions', 'segments')} | {'weights': real}
 
-  return Stage(init, loss, batches, shapes, start={'policy': (config.init_from, 'policy')})
+  return Stage(init, loss, batches, shapes, start={'policy': (config.init_from, 'policy')}, epoch=epoch)

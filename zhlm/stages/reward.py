@@ -26,8 +26,7 @@ def make(config) -> Stage:
     }
 
   def batches(networks, start, split, carry=None):
-    source = data.sources(config, split, lambda part: data.Ranked(part, split))
-    return data.stream(source, config, start, split)
+    return data.stream(data.fitting(config, split, data.Ranked), config, start, split)
 
   def shapes():
     B, C, T = config.batch.B, config.reward.C, config.batch.T
@@ -38,4 +37,8 @@ def make(config) -> Stage:
       'weights': of((B, C, C), 'float32'),
     }
 
-  return Stage(init, loss, batches, shapes, start={'reward': (config.init_from, 'policy')})
+  def epoch():
+    return data.updates(data.Ranked(config, 'train'), config)
+
+  start = {'reward': (config.init_from, 'policy')}
+  return Stage(init, loss, batches, shapes, start, epoch=epoch)

@@ -52,4 +52,5 @@ def make(config) -> Stage:
 
   start = {'policy': (config.init_from, 'policy')}
   shapes, carry_shapes = lambda: made.shapes(like()), lambda: made.carry_shapes(like())
-  return Stage(init, loss, made.batches, shapes, start, made.frozen, carry_shapes, made.programs, made.narrow)
+  run = dict(programs=made.programs, observe=made.observe, narrow=made.narrow)
+  return Stage(init, loss, made.batches, shapes, start, made.frozen, carry_shapes, **run)

@@ -5,8 +5,13 @@ from zhlm.stages import Stage, pretrain
 
 
 def make(config) -> Stage:
-  def batches(networks, start, split, carry=None):
-    rows = data.packed(config, 'sft', split, data.best_fit)
-    return data.stream(rows, config, start, split)
+  def rows(split):
+    return data.packed(config, 'sft', split, data.best_fit)
 
-  return pretrain.make(config)._replace(batches=batches)
+  def batches(networks, start, split, carry=None):
+    return data.stream(rows(split), config, start, split)
+
+  def epoch():
+    return data.updates(rows('train'), config)
+
+  return pretrain.make(config)._replace(batches=batches, epoch=epoch)
