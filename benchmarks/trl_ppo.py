@@ -144,8 +144,7 @@ def main(path):
   with tempfile.TemporaryDirectory() as folder:
     config = PPOConfig(
       output_dir=folder,
-      per_device_train_batch_size=s['B'] // s['microbatches'],
-      gradient_accumulation_steps=s['microbatches'],
+      per_device_train_batch_size=s['B'],
       local_rollout_forward_batch_size=s['B'],
       num_mini_batches=1,
       num_ppo_epochs=s['epochs'],

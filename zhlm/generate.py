@@ -14,15 +14,15 @@ from zhlm.sharding import constrain
 
 
 def init_cache(c, B, S):
-  """An empty key/value cache for S positions: {'k', 'v'} of [N, B, S, G, K]."""
-  shape = (c.N, B, S, c.G, c.K)
+  """An empty key/value cache for S positions: {'k', 'v'} of [N, B, G, S, K], as attention's products read it."""
+  shape = (c.N, B, c.G, S, c.K)
   return {'k': jnp.zeros(shape, c.dtype), 'v': jnp.zeros(shape, c.dtype)}
 
 
 def prefill(net, params, prompts_BP, lengths_B, S):
   """Reads the prompts into a new cache of S positions. Returns (logits_BV after each prompt, cache)."""
   cache = init_cache(net.config, prompts_BP.shape[0], S)
-  cache = jax.tree.map(lambda x: constrain(x, 'NBSGK'), cache)
+  cache = jax.tree.map(lambda x: constrain(x, 'NBGSK'), cache)
   columns_BW = (lengths_B - 1)[:, None]
   logits_BWV, cache = net.apply({'params': params}, prompts_BP, cache=cache, columns_BW=columns_BW)
   return logits_BWV[:, 0], cache

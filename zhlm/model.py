@@ -79,10 +79,10 @@ class Block(nn.Module):
     else:  # rows stand at different lengths, so each writes at its own positions
       rows, at = jnp.arange(x_BTD.shape[0])[:, None], positions_BT
       cache = {
-        'k': cache['k'].at[n, rows, positions_BT].set(k_BTGK),
-        'v': cache['v'].at[n, rows, positions_BT].set(v_BTGK),
+        'k': cache['k'].at[n, rows, :, positions_BT].set(k_BTGK),
+        'v': cache['v'].at[n, rows, :, positions_BT].set(v_BTGK),
       }
-      k_BSGK, v_BSGK = cache['k'][n], cache['v'][n]
+      k_BSGK, v_BSGK = (cache[name][n].swapaxes(1, 2) for name in 'kv')
     # muP (Yang et al. 2022, definition 4.1): 1/K, once queries and keys agree; at K=64 as without it.
     scale = c.attention_scale or (8 / c.K if c.mup_D else c.K**-0.5)
     how = dict(scale=scale, window=c.window, implementation=c.attention)
