@@ -32,7 +32,9 @@ _PROMPTS, _LOW = 1_024, 300  # of random tokens from the latter on: none of them
 _BEGIN, _END = '<!-- bench:begin -->', '<!-- bench:end -->'
 _SCRIPT = Path(__file__).with_name('trl_ppo.py')
 
-_PYTHON = flags.DEFINE_string('trl', '.venv/trl/bin/python', "The python of TRL's venv; '' measures ours alone.")
+_PYTHON = flags.DEFINE_string(
+  'trl', '.venv/trl/bin/python', "The python of TRL's venv; '' measures ours alone."
+)
 _THREADS = flags.DEFINE_integer('threads', 2, 'Cores for each side.', 1)
 _TURNS = flags.DEFINE_integer('turns', 4, 'Updates of each side, in turns, after one that is not timed.', 1)
 _INTO = flags.DEFINE_string('into', None, 'A Markdown file whose part between the marks is replaced.')
@@ -252,7 +254,12 @@ def rows(mode, found):
   if theirs:
     parts = {k for x in theirs for k in x['parts']}
     share = ', '.join(f'{k} {total(theirs, k) / total(theirs):.0%}' for k in sorted(parts))
-    yield f'{mode}: TRL', f'{rate(theirs):.2f}', '', f's: {each(theirs)}; {length(theirs)} 词元 tokens; {share}'
+    yield (
+      f'{mode}: TRL',
+      f'{rate(theirs):.2f}',
+      '',
+      f's: {each(theirs)}; {length(theirs)} 词元 tokens; {share}',
+    )
     ratio = total(theirs) / total(ours)
     pairs = ' '.join(f'{b["wall"] / a["wall"]:.2f}' for a, b in zip(ours, theirs, strict=True))
     bar = MODES[mode]
@@ -281,7 +288,9 @@ def main(_):
   table = [('', '测得 measured', '目标 target', '备注 note'), ('---',) * 4, *lines]
   text = '\n'.join(f'| {" | ".join(row)} |' for row in table) + '\n'
   where = f'{data.machine()}, {_THREADS.value} threads a side'
-  text = f'`python -m benchmarks.ppo --turns={_TURNS.value}`, {time.time() - start:.0f} s: {where}.\n\n{text}'
+  text = (
+    f'`python -m benchmarks.ppo --turns={_TURNS.value}`, {time.time() - start:.0f} s: {where}.\n\n{text}'
+  )
   print(f'\n{text}')
   if _INTO.value:
     path = Path(_INTO.value)
