@@ -2,6 +2,7 @@
 # make test   all tests (needs only the packages in requirements*.txt)
 # make extras  what some tests are skipped without: torch and transformers, and the TPU compiler (2 GB)
 # make bench SOURCE=folder [SOURCES=about.toml]   the data path's speeds, into benchmarks/data.md (10 minutes)
+# make bench-ppo  an update of PPO beside TRL's, in turns, into benchmarks/ppo.md (5 minutes on two idle cores)
 # make pods   plans for TPU pods, compiled ahead of time, into docs/pods.md (needs make extras; half an hour)
 # make soak SOURCE=folder [SOURCES=about.toml]    a preparation killed twenty times, compared to a calm one
 # make kills  200 random disturbances of training runs, compared to calm ones, into docs/kills.md (half an hour)
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 
 SOURCE ?= runs/demo/data/documents.train.jsonl
 
-.PHONY: demo test extras lint bench pods soak kills venv clean
+.PHONY: demo test extras lint bench bench-ppo pods soak kills venv clean
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh launch/everything.sh
@@ -27,6 +28,9 @@ bench: venv $(VENV)/.tested $(VENV)/datatrove/.installed
 
 soak: venv
 	$(BIN)/python -m benchmarks.soak --source=$(SOURCE) --sources=$(SOURCES)
+
+bench-ppo: venv $(VENV)/trl/.installed
+	$(BIN)/python -m benchmarks.ppo --into=benchmarks/ppo.md
 
 pods: venv $(VENV)/libtpu/.installed
 	$(BIN)/python -m benchmarks.pods
@@ -62,6 +66,11 @@ $(VENV)/libtpu/.installed: $(VENV)/.installed requirements-tpu.txt
 $(VENV)/datatrove/.installed: $(VENV)/.installed requirements-datatrove.txt
 	$(BIN)/python -m venv $(VENV)/datatrove
 	$(VENV)/datatrove/bin/python -m pip install -q --disable-pip-version-check -r requirements-datatrove.txt
+	@touch $@
+
+$(VENV)/trl/.installed: $(VENV)/.installed requirements-trl.txt
+	$(BIN)/python -m venv $(VENV)/trl
+	$(VENV)/trl/bin/python -m pip install -q --disable-pip-version-check -r requirements-trl.txt
 	@touch $@
 
 clean:

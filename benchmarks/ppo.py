@@ -3,9 +3,9 @@
   make bench-ppo                           into benchmarks/ppo.md: five minutes on two idle cores
   python -m benchmarks.ppo --turns=1       a quick look
 
-Both sides train a policy and a value network of one shape (Qwen3's, 7 M parameters) on the answers to random
-prompts, against a reference and a reward model of that shape, in float32, on as many cores: ours in this
-process, TRL in another, which waits meanwhile. Weights are random, so `full` answers have all their tokens;
+Both sides train a policy and a value network of one shape (Qwen3's, 7 M parameters) on the answers to
+random prompts, against a reference and a reward model of that shape, in float32, on as many cores: ours in
+this process, TRL in another, which waits meanwhile. Weights are random, so `full` answers have all their tokens;
 in `early` the stop token has one chance in eight at each token, by the embeddings (`taste`), on both sides.
 What compiles and warms up is not timed. Ratios mean something only on a machine that is idle.
 """
@@ -231,7 +231,7 @@ def compared(mode, folder, python, turns):
     for turn in range(turns + 1):  # the first warms up
       for side in list(sides) if turn % 2 else list(sides)[::-1]:
         told[side].append(sides[side].update())
-        print(mode, side, 'warm-up' if not turn else turn, json.dumps(told[side][-1]), flush=True)
+        print(mode, side, turn or 'warm-up', json.dumps(told[side][-1]), flush=True)
   finally:
     if python:
       sides['theirs'].close()
