@@ -6,8 +6,8 @@
 Both sides train a policy and a value network of one shape (Qwen3's, 7 M parameters) on the answers to
 random prompts, against a reference and a reward model of that shape, in float32, on as many cores: ours in
 this process, TRL in another, which waits meanwhile. Weights are random, so `full` answers have all their
-tokens; in `early` the stop token has one chance in eight at each token, by the embeddings (`taste`), on both
-sides. What compiles and warms up is not timed. Ratios mean something only on a machine that is idle.
+tokens; in `early` the stop token has one chance in eight at each token, by the embeddings (`taste`), on
+both sides. What compiles and warms up is not timed. Ratios mean something only on a machine that is idle.
 """
 
 import json
