@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_no_shard(tmp_path):
     'import resource, sys\n'
     'from zhlm.data import records\n'
     'resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n'
-    'rows = ({"tokens": [i * j % 9**7 for j in range(3_000)]} for i in range(99))\n'
+    'rows = ({"tokens": [i * j % 9**7 for j in range(3_000)], "text": ""} for i in range(99))\n'
     'records.write_shard(sys.argv[1], "ppo", rows)\n'
   )
   path = str(tmp_path / 'a')

@@ -173,7 +173,7 @@ def refused(capfd, monkeypatch):
     ({'mesh__data': 8, 'batch__microbatches': 2}, r'batch.microbatches=2; choose a multiple of 16'),
     ({'batch__microbatches': 3}, r'batch.B=8 .*batch.microbatches=3'),
     ({'mesh__fsdp': 8, 'model__D': 36}, r'model.D=36'),
-    ({'optimizer__name': 'sgd'}, r"'sgd'.*adamw, muon"),
+    ({'optimizer__name': 'sgd'}, r"'sgd'.*adamw, adamw_tf, muon"),
     ({'optimizer__decay': 'step'}, r"'step'.*linear, cosine"),
     ({'batch__B': 4_000}, r'fewer than a batch of 4000'),
     ({'model__V': 64}, r'pieces, more than model.V=64'),

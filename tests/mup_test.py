@@ -105,7 +105,7 @@ def test_only_what_sums_over_the_width_is_slowed():
 
 @pytest.mark.parametrize('name', ['muon', 'adafactor'])
 def test_an_optimizer_without_a_rule_is_refused(name):
-  with pytest.raises(InputError, match=f"mup_D=32 with optimizer.name='{name}': .*choose adamw, lion"):
+  with pytest.raises(InputError, match=f"mup_D=32 with optimizer.name='{name}': .*choose adamw, adamw_tf, lion"):
     optim.make(config(64, BASE, name))
 
 

@@ -202,7 +202,8 @@ class Share:
     self.source, self.B, self.here, self.times = source, B, here, times
 
   def __len__(self):
-    return len(self.source) // (self.B // self.times) * len(self.here)
+    rows = min(len(self.source), sys.maxsize // self.times)  # an endless source has sys.maxsize rows
+    return rows // (self.B // self.times) * len(self.here)
 
   def __getitem__(self, index):
     batch, row = divmod(index, len(self.here))
