@@ -3,11 +3,11 @@
   make bench-ppo                           into benchmarks/ppo.md: five minutes on two idle cores
   python -m benchmarks.ppo --turns=1       a quick look
 
-Both sides train a policy and a value network of one shape (Qwen3's, 7 M parameters) on the answers to random
-prompts, against a reference and a reward model of that shape, in float32, on as many cores: ours in this
-process, TRL in another, which waits meanwhile. Weights are random, so `full` answers have all their tokens;
-in `early` the stop token has one chance in eight at each token, by the embeddings (`taste`), on both sides.
-What compiles and warms up is not timed. Ratios mean something only on a machine that is idle.
+Both sides train a policy and a value network of one shape (Qwen3's, 7 M parameters) on the answers to
+random prompts, against a reference and a reward model of that shape, in float32, on as many cores: ours in
+this process, TRL in another, which waits meanwhile. Weights are random. `full`: no answer ends before its
+last token; `early`: the stop token has one chance in eight at each, by the embeddings (`taste`) of both
+sides. What compiles and warms up is not timed. Ratios mean something only on a machine that is idle.
 """
 
 import json
@@ -32,7 +32,9 @@ _PROMPTS, _LOW = 1_024, 300  # of random tokens from the latter on: none of them
 _BEGIN, _END = '<!-- bench:begin -->', '<!-- bench:end -->'
 _SCRIPT = Path(__file__).with_name('trl_ppo.py')
 
-_PYTHON = flags.DEFINE_string('trl', '.venv/trl/bin/python', "The python of TRL's venv; '' measures ours alone.")
+_PYTHON = flags.DEFINE_string(
+  'trl', '.venv/trl/bin/python', "The python of TRL's venv; '' measures ours alone."
+)
 _THREADS = flags.DEFINE_integer('threads', 2, 'Cores for each side.', 1)
 _TURNS = flags.DEFINE_integer('turns', 4, 'Updates of each side, in turns, after one that is not timed.', 1)
 _INTO = flags.DEFINE_string('into', None, 'A Markdown file whose part between the marks is replaced.')
@@ -99,7 +101,7 @@ class Ours:
     common, stop = taste(SHAPE['V'], early)
     embed, noise = params['policy']['embed'], jax.random.key(1)
     params['policy']['embed'] = embed.at[:, 0].set(common).at[self.stop, 0].set(stop)
-    # A fresh block is the identity: scores would depend on the last token alone, and that is often the same.
+    # A fresh block is the identity: scores would be of the last token alone, and that is often the same.
     full = lambda x: jnp.where(jnp.any(x), x, jax.random.normal(noise, x.shape) * 0.02)  # noqa: E731
     params['value'] = jax.tree.map(full, params['value'])
     self.frozen = jax.tree.map(jnp.copy, {'reference': params['policy'], 'reward': params['value']})
@@ -232,7 +234,7 @@ def compared(mode, folder, python, turns):
     for turn in range(turns + 1):  # the first warms up
       for side in list(sides) if turn % 2 else list(sides)[::-1]:
         told[side].append(sides[side].update())
-        print(mode, side, 'warm-up' if not turn else turn, json.dumps(told[side][-1]), flush=True)
+        print(mode, side, turn or 'warm-up', json.dumps(told[side][-1]), flush=True)
   finally:
     if python:
       sides['theirs'].close()
@@ -255,7 +257,12 @@ def rows(mode, found):
   if theirs:
     parts = {k for x in theirs for k in x['parts']}
     share = ', '.join(f'{k} {total(theirs, k) / total(theirs):.0%}' for k in sorted(parts))
-    yield f'{mode}: TRL', f'{rate(theirs):.2f}', '', f's: {each(theirs)}; {length(theirs)} 词元 tokens; {share}'
+    yield (
+      f'{mode}: TRL',
+      f'{rate(theirs):.2f}',
+      '',
+      f's: {each(theirs)}; {length(theirs)} 词元 tokens; {share}',
+    )
     ratio = total(theirs) / total(ours)
     pairs = ' '.join(f'{b["wall"] / a["wall"]:.2f}' for a, b in zip(ours, theirs, strict=True))
     bar = MODES[mode]
@@ -284,7 +291,9 @@ def main(_):
   table = [('', '测得 measured', '目标 target', '备注 note'), ('---',) * 4, *lines]
   text = '\n'.join(f'| {" | ".join(row)} |' for row in table) + '\n'
   where = f'{data.machine()}, {_THREADS.value} threads a side'
-  text = f'`python -m benchmarks.ppo --turns={_TURNS.value}`, {time.time() - start:.0f} s: {where}.\n\n{text}'
+  text = (
+    f'`python -m benchmarks.ppo --turns={_TURNS.value}`, {time.time() - start:.0f} s: {where}.\n\n{text}'
+  )
   print(f'\n{text}')
   if _INTO.value:
     path = Path(_INTO.value)

@@ -86,7 +86,9 @@ def updated(toy, runs):
   """update(stage, microbatches, narrowed) -> (parameters after one step of a rollout, numbers, rows)."""
 
   def update(name, microbatches, narrowed, **fields):
-    how = dict(rollout__new_tokens=32, rollout__minibatches=1, batch__B=16, batch__microbatches=microbatches)
+    how = dict(
+      rollout__new_tokens=32, rollout__minibatches=1, batch__B=16, batch__microbatches=microbatches
+    )
     config = tiny.config(name, toy, runs, **how, **fields)
     mesh = devices.make_mesh(config.mesh)
     with jax.set_mesh(mesh):
@@ -103,7 +105,7 @@ def updated(toy, runs):
   return update
 
 
-@pytest.mark.parametrize('name, fields', [('ppo', {'ppo__mean': 'constant'}), ('grpo', {}), ('rloo', {})])
+@pytest.mark.parametrize('name, fields', [('ppo', {'ppo__mean': 'constant'}), ('rloo', {})])
 def test_a_narrow_update_is_the_whole_one(updated, name, fields):
   params, numbers, batch = updated(name, 4, narrowed=True, **fields)
   longest = np.asarray(batch['mask'].sum(1)).reshape(-1, 4).max(0)
@@ -113,7 +115,38 @@ def test_a_narrow_update_is_the_whole_one(updated, name, fields):
   assert texts(batch) == texts(again)  # completions do not depend on the microbatches
   for k in wanted:
     assert float(numbers[k]) == pytest.approx(float(wanted[k]), abs=2e-5, rel=2e-4), k
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), params, whole)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), params, whole)
   if name == 'ppo':  # by other widths and other rows beside it, and on policy still
     assert float(numbers['ratio']) == pytest.approx(1, abs=1e-5) and numbers['approximate_kl'] <= 1e-6
     assert max(numbers['max_ratio'] - 1, 1 - numbers['min_ratio']) < 1e-4
+
+
+# -- Which devices, which microbatches ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def played(toy, runs):
+  """played(**fields) -> (tokens, log π) of the first rollout on that mesh, rows as they were asked."""
+
+  def play(**fields):
+    how = dict(rollout__new_tokens=32, rollout__minibatches=1, batch__B=16, rollout__temperature=0.7)
+    config = tiny.config('ppo', toy, runs, **{**how, **fields})
+    mesh = devices.make_mesh(config.mesh)
+    with jax.set_mesh(mesh):
+      stage = stages.make(config)
+      params = {k: checkpoint.load(*start) for k, start in stage.start.items()}
+      networks = {**checkpoint.open_frozen(stage, config), **params}
+      carry = next(stage.batches(lambda: networks, 0, 'train'))[2]
+    return [np.asarray(carry['rollout'][k]) for k in ('tokens', 'logp')]
+
+  return play
+
+
+def test_completions_are_the_same_on_any_mesh_and_in_any_microbatches(played):
+  tokens, logp = played()
+  assert len({row.tobytes() for row in tokens}) == 16  # two devices never say the same, either
+  for sizes in (dict(data=2), dict(data=2, fsdp=2, tensor=2)):
+    mesh = {f'mesh__{axis}': n for axis, n in sizes.items()}
+    again, mine = played(batch__microbatches=2, **mesh)
+    np.testing.assert_array_equal(again, tokens)
+    np.testing.assert_allclose(mine, logp, atol=5e-5)
