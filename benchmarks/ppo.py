@@ -5,9 +5,9 @@
 
 Both sides train a policy and a value network of one shape (Qwen3's, 7 M parameters) on the answers to
 random prompts, against a reference and a reward model of that shape, in float32, on as many cores: ours in
-this process, TRL in another, which waits meanwhile. Weights are random, so `full` answers have all their
-tokens; in `early` the stop token has one chance in eight at each token, by the embeddings (`taste`), on
-both sides. What compiles and warms up is not timed. Ratios mean something only on a machine that is idle.
+this process, TRL in another, which waits meanwhile. Weights are random. `full`: no answer ends before its
+last token; `early`: the stop token has one chance in eight at each, by the embeddings (`taste`) of both
+sides. What compiles and warms up is not timed. Ratios mean something only on a machine that is idle.
 """
 
 import json
@@ -99,8 +99,11 @@ class Ours:
     self.stop = batches.end_of_turn(config)
     params = checkpoint.unbox(jax.jit(self.stage.init)(jax.random.key(0)))
     common, stop = taste(SHAPE['V'], early)
-    embed = params['policy']['embed']
+    embed, noise = params['policy']['embed'], jax.random.key(1)
     params['policy']['embed'] = embed.at[:, 0].set(common).at[self.stop, 0].set(stop)
+    # A fresh block is the identity: scores would be of the last token alone, and that is often the same.
+    full = lambda x: jnp.where(jnp.any(x), x, jax.random.normal(noise, x.shape) * 0.02)  # noqa: E731
+    params['value'] = jax.tree.map(full, params['value'])
     self.frozen = jax.tree.map(jnp.copy, {'reference': params['policy'], 'reward': params['value']})
     self.step, fresh = train.update(config, self.stage)
     self.state = train.State(jnp.int32(0), params, **fresh(params))
@@ -150,7 +153,7 @@ class Ours:
       return rollout.reads(lm, params, x['tokens'], x['targets'], r.temperature, columns)[0]
 
     def read(function):
-      fit = online.fitting(self.config)
+      fit = online.parting(self.config)
       return jax.jit(lambda p: rollout.by_length(lambda x: function(x, p), x, P=r.prompt_tokens, **fit))
 
     value = read(lambda x, p: scalar.apply({'params': p}, x['tokens'])[0])

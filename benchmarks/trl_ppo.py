@@ -37,23 +37,17 @@ def networks(s):
     num_labels=1,
   )
   torch.manual_seed(0)
-
-  def made(kind):
-    network = kind(config)
-    with torch.no_grad():
-      for name, w in network.named_parameters():
-        if name.endswith(('o_proj.weight', 'down_proj.weight')):
-          w.zero_()
-      embed = network.model.embed_tokens.weight
-      torch.nn.init.normal_(embed, std=0.02)
-      for row, column, value in s['taste']:
-        embed[slice(None) if row is None else row, column] = value
-    return network
-
-  policy = made(Qwen3ForCausalLM)
-  reference = Qwen3ForCausalLM(config)
+  policy, reference = Qwen3ForCausalLM(config), Qwen3ForCausalLM(config)
+  with torch.no_grad():
+    for name, w in policy.named_parameters():
+      if name.endswith(('o_proj.weight', 'down_proj.weight')):
+        w.zero_()
+    embed = policy.model.embed_tokens.weight
+    torch.nn.init.normal_(embed, std=0.02)
+    for row, column, value in s['taste']:
+      embed[slice(None) if row is None else row, column] = value
   reference.load_state_dict(policy.state_dict())
-  return policy, reference, *(made(Qwen3ForSequenceClassification) for _ in range(2))
+  return policy, reference, *(Qwen3ForSequenceClassification(config) for _ in range(2))
 
 
 def tokenizer(s):

@@ -271,3 +271,29 @@ def test_a_scalar_head_begins_normal_with_deviation_one_over_root_d_plus_1():
   within = [(np.abs(score) < k / 64).mean() for k in (1, 2)]
   assert within == pytest.approx([0.683, 0.954], abs=0.015)
   assert (np.asarray(params['score_bias']) == 0).all()
+
+
+def test_left_padding_changes_no_logit(lm, tokens):
+  """Padding is a segment of its own, and positions begin where the text does."""
+  net, params = lm
+  for row, n in enumerate((2, 7, T)):
+    text, pad = tokens[row : row + 1, :n], T - n
+    padded = jnp.pad(text, ((0, 0), (pad, 0)), constant_values=9)
+    positions = jnp.maximum(jnp.arange(T) - pad, 0)[None]
+    segments = (jnp.arange(T) >= pad).astype(jnp.int32)[None]
+    found = apply(net, params, padded, positions, segments)[:, pad:]
+    np.testing.assert_allclose(found, apply(net, params, text), atol=1e-4)
+
+
+def test_logits_at_some_columns_are_those_of_all(lm, tokens):
+  net, params = lm
+  columns = jnp.array([[0, 1], [4, 5], [T - 2, T - 1]])
+  rows = jnp.arange(3)[:, None]
+  every, targets = apply(net, params, tokens), jnp.roll(tokens, -1, 1)
+  np.testing.assert_allclose(
+    apply(net, params, tokens, columns_BW=columns), every[rows, columns], atol=1e-5
+  )
+  pair = apply(net, params, tokens, targets_BT=targets, columns_BW=columns)
+  for some, whole in zip(pair, apply(net, params, tokens, targets_BT=targets), strict=True):
+    wanted = jnp.zeros_like(whole).at[rows, columns].set(whole[rows, columns])
+    np.testing.assert_allclose(some, wanted, atol=1e-5)

@@ -71,6 +71,16 @@ def test_a_loop_in_a_loop_counts_its_body_as_often_as_both_turn():
   }
 
 
+def test_of_branches_the_last_is_counted():
+  x, widths = jnp.ones((64, 64)), (8, 16, 64)
+  branches = [lambda x, w=w: jnp.zeros((64, 64)).at[:w].set(jnp.sin(x[:w] @ x)) for w in widths]
+  text = jax.jit(lambda i: jax.lax.switch(i, branches, x + i)).lower(0).compile().as_text()
+  module = hlo.parse(text)
+  times, _ = hlo.executions(module)
+  (one,) = (x for body in module.computations.values() for x in body.values() if x.op == 'conditional')
+  assert [times[name] for name in hlo.called(one)] == [0, 0, 1]
+
+
 def test_a_loop_that_nothing_bounds_is_told():
   module = hlo.parse(LOOPS.replace(', backend_config={"known_trip_count":{"n":"5"}}', ''))
   times, unsure = hlo.executions(module)

@@ -14,7 +14,7 @@ from zhlm.sharding import constrain
 
 
 def init_cache(c, B, S):
-  """An empty key/value cache for S positions: {'k', 'v'} of [N, B, G, S, K], as attention reads it."""
+  """An empty key/value cache for S positions: {'k', 'v'} of [N, B, G, S, K], as the products read it."""
   shape = (c.N, B, c.G, S, c.K)
   return {'k': jnp.zeros(shape, c.dtype), 'v': jnp.zeros(shape, c.dtype)}
 

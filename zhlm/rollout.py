@@ -135,7 +135,8 @@ def complete(
 
     logp_BT, entropy_BT = of(player)
     scores = {name: score(nets[name], networks[name], x['tokens'], x['lengths']) for name in scorers}
-    return {'logp': logp_BT, 'logp_ref': of('reference')[0], 'entropy': entropy_BT, 'scores': scores}
+    told = {'logp': logp_BT, 'logp_ref': of('reference')[0], 'entropy': entropy_BT}
+    return {'scores': scores, **{name: y_BT * x['mask'] for name, y_BT in told.items()}}
 
   return {
     **x,

@@ -134,7 +134,8 @@ def turns(module, one):
 
 
 def executions(module):
-  """({computation: how often it runs in one execution}, [loops whose number of turns is not certain])."""
+  """({computation: how often it runs in one execution}, [loops whose number of turns is not certain]).
+  Of branches the last one runs: those of `zhlm.rollout.narrow` are ever wider, so it is the most there is."""
   times, unsure = dict.fromkeys(module.computations, 0), []
 
   def walk(name, n):
@@ -145,7 +146,7 @@ def executions(module):
         repeats, sure = turns(module, one)
         if not sure:
           unsure.append(f'{one.name} × {repeats}')
-      for child in called(one):
+      for child in called(one)[-1:] if one.op == 'conditional' else called(one):
         walk(child, n * repeats)
 
   walk(module.entry, 1)
