@@ -135,7 +135,7 @@ def turns(module, one):
 
 def executions(module):
   """({computation: how often it runs in one execution}, [loops whose number of turns is not certain]).
-  Of branches the last one runs: those of `zhlm.rollout.narrow` are ever wider, so it is the most there is."""
+  Of branches the last runs: those of `zhlm.rollout.narrow` are ever wider, so it is the most there is."""
   times, unsure = dict.fromkeys(module.computations, 0), []
 
   def walk(name, n):
