@@ -3,7 +3,8 @@
   python -m launch.train --config=configs/grpo.py:size=demo,mesh=one --config.init_from=runs/demo/sft \
     --config.rollout.reward=run:runs/demo/reward --workdir=runs/demo/grpo
 
-Expect, at size demo on two CPU cores: two minutes, and a score that rises as PPO's does, for less work.
+Expect, at size demo on two CPU cores: minutes, and a score that rises as PPO's does, for less work. Only
+smaller models were tried so far (tests/bandit_test.py, tests/stages_test.py).
 """
 
 from configs import base

@@ -3,8 +3,8 @@
   python -m launch.train --config=configs/ppo.py:size=demo,mesh=one \
     --config.init_from=runs/demo/sft --config.rollout.reward=run:runs/demo/reward --workdir=runs/demo/ppo
 
-Expect, at size demo on two CPU cores: two minutes, score 0 -> 2 deviations of the SFT policy's at a KL of 6
-to 7 nats, and no collapse: distinct-2 stays at three fifths of SFT's.
+Expect, at size demo on two CPU cores: two minutes, score 0 -> 2 deviations of the SFT policy's at a KL of
+6 nats, and no collapse: distinct-2 stays at three fifths of SFT's.
 """
 
 from configs import base, recipes

@@ -8,8 +8,8 @@ PPO-ptx, wins most of it back at little cost of reward (Ouyang et al. 2022, sect
 Expect: bits_per_byte_change in results.json above 0.02 without, below it with; win rates within a few
 points. Needs a story in runs/demo (make demo); two runs of five minutes on two CPU cores. Found (seed 0):
 +3.9 % without, at 19.6 nats and 99.8 % wins; -4.6 % with, at 17.5 nats and 99.0 %. Both repeat themselves
-(distinct-2 0.23, 0.25; SFT 0.64): β is this low to show the cost. At the demo's 0.2 (7.3 nats, 94 % wins)
-it is +1.5 % without.
+(distinct-2 0.23, 0.25; SFT 0.64): β is this low to show the cost. At the demo's 0.2 (5.9 nats, 91 % wins)
+it is +1.6 % without.
 """
 
 CONFIG = 'configs/ppo.py:size=demo'
