@@ -3,9 +3,9 @@
   python -m launch.train --config=configs/dpo.py:size=demo,mesh=one \
     --config.init_from=runs/demo/sft --workdir=runs/demo/dpo
 
-Expect, at size demo on two CPU cores: minutes, and an implicit reward that is right a little less often than
-the reward model on the same pairs; only smaller models were tried so far. --config.dpo.loss=ipo is the
-bounded relative.
+Expect, at size demo on two CPU cores: minutes, and an implicit reward that is right a little less often
+than the reward model on the same pairs; only smaller models were tried so far. --config.dpo.loss=ipo is
+the bounded relative.
 """
 
 from configs import base
