@@ -8,6 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from zhlm import losses
 from zhlm.errors import InputError
 
 KL = ('k1', 'k2', 'k3')
@@ -45,11 +46,7 @@ def next_kl_cost(beta, kl_nats, target, horizon, episodes):
 
 def whiten_spread(x_BT, mask_BT):
   """Variance 1 over the masked entries, with their mean kept: how rewards are whitened."""
-  count = jnp.maximum(mask_BT.sum(), 1.0)
-  mean = (x_BT * mask_BT).sum() / count
-  centred_BT = x_BT - mean
-  variance = (centred_BT**2 * mask_BT).sum() / count
-  return (centred_BT * jax.lax.rsqrt(variance + 1e-8) + mean) * mask_BT
+  return losses.whiten(x_BT, mask_BT) + losses.mean(x_BT, mask_BT) * mask_BT
 
 
 def group_advantages(score_BK, spread=True):
@@ -74,11 +71,9 @@ def charged(score_B, ended_B, penalty, instead):
 
 def explained_variance(values_BT, returns_BT, mask_BT):
   """1 - var(R - V)/var(R) over the masked entries: 1 is a perfect value network, 0 a constant one."""
-  count = jnp.maximum(mask_BT.sum(), 1.0)
 
   def variance(x_BT):
-    mean = (x_BT * mask_BT).sum() / count
-    return ((x_BT - mean) ** 2 * mask_BT).sum() / count
+    return losses.mean((x_BT - losses.mean(x_BT, mask_BT)) ** 2, mask_BT)
 
   return 1 - variance(returns_BT - values_BT) / jnp.maximum(variance(returns_BT), 1e-8)
 

@@ -1,4 +1,7 @@
-"""What a run tells: metrics.jsonl, TensorBoard, one progress line; and it stops a run whose loss is NaN."""
+"""What a run tells: metrics.jsonl, TensorBoard, one progress line; and it stops a run whose loss is NaN.
+
+A little over 250 lines: what is counted, how it is timed and where it is told belong to one Log.
+"""
 
 import contextlib
 import json
