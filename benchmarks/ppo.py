@@ -77,7 +77,7 @@ def configured(folder):
 
   c = ppo.get_config('size=tiny')
   with c.unlocked():
-    c.model.update(SHAPE)
+    c.model.update(SHAPE, unroll=SHAPE['N'])
     c.data, c.rollout.reward, c.init_from = folder, 'run:none', 'none'
     c.batch.update(B=ROWS['B'], T=ROWS['P'] + ROWS['new'], microbatches=_MICROBATCHES)
     c.rollout.update(prompt_tokens=ROWS['P'], new_tokens=ROWS['new'], minibatches=1, epochs=ROWS['epochs'])

@@ -213,3 +213,11 @@ def test_config_json_says_what_made_the_run(saved, toy):
   assert about['versions']['jax'] == jax.__version__ and set(about) >= {'tokenizer_sha256', 'git'}
   manifest = json.loads((toy / 'data' / 'manifest.json').read_text())
   assert about['tokenizer_sha256'] == manifest['tokenizer_sha256']
+
+
+def test_a_run_of_another_version_says_which_field_is_missing(tmp_path):
+  model = tiny.config('pretrain', 'nowhere').model.to_dict()
+  del model['unroll'], model['window']
+  (tmp_path / 'config.json').write_text(json.dumps({'config': {'model': model}}))
+  with pytest.raises(InputError, match='"model" lacks window, unroll; add the default'):
+    checkpoint.read_config(tmp_path)

@@ -3,6 +3,7 @@
 A little over 250 lines: who claims, opens and goes on with a folder must agree on what it holds.
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import subprocess
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 from zhlm import devices, disk, fingerprint, hosts, layout, lora, model, sharding, store
 from zhlm.data import mixture, tokenizer
 from zhlm.errors import InputError
+from zhlm.layers import Config
 
 # What may change when a run goes on; any other difference means that the folder holds another run.
 FREE = (
@@ -56,8 +58,15 @@ def read_about(folder):
 
 
 def read_config(folder):
-  """The ConfigDict of a run's folder; InputError when there is none."""
-  return ConfigDict(read_about(folder)['config'])
+  """The ConfigDict of a run's folder; InputError when there is none, or one that an older version wrote."""
+  config = ConfigDict(read_about(folder)['config'])
+  lacks = [field.name for field in dataclasses.fields(Config) if field.name not in config.model]
+  if lacks:
+    raise InputError(
+      f'{folder}/config.json was written by another version: "model" lacks {", ".join(lacks)}; '
+      f'add the default of configs/base.py'
+    )
+  return config
 
 
 def _claim(folder, config):

@@ -62,6 +62,7 @@ class Config:
   lora_on: tuple
   attention: str
   remat: str
+  unroll: int
   dtype: str
 
   def __post_init__(self):

@@ -140,6 +140,7 @@ class Transformer(nn.Module):
       split_rngs={'params': True},
       in_axes=(nn.broadcast, nn.broadcast, 0),
       length=c.N,
+      unroll=c.unroll,
       metadata_params={nn.PARTITION_NAME: 'N'},
     )(c, name='layers')
     (x_BTD, cache), _ = layers((x_BTD, cache), positions_BT, segments_BT, jnp.arange(c.N))
