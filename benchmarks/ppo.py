@@ -37,6 +37,7 @@ _PYTHON = flags.DEFINE_string(
 )
 _THREADS = flags.DEFINE_integer('threads', 2, 'Cores for each side.', 1)
 _TURNS = flags.DEFINE_integer('turns', 4, 'Updates of each side, in turns, after one that is not timed.', 1)
+_MODES = flags.DEFINE_multi_enum('mode', list(MODES), list(MODES), 'Repeatable.')
 _INTO = flags.DEFINE_string('into', None, 'A Markdown file whose part between the marks is replaced.')
 
 
@@ -286,7 +287,7 @@ def main(_):
   with tempfile.TemporaryDirectory() as folder:
     write_prompts(folder, SHAPE['V'], ROWS['P'], _LOW)
     with jax.set_mesh(devices.make_mesh({}, jax.devices()[:1])):
-      for mode in MODES:
+      for mode in _MODES.value:
         lines += rows(mode, compared(mode, folder, _PYTHON.value, _TURNS.value))
   table = [('', '测得 measured', '目标 target', '备注 note'), ('---',) * 4, *lines]
   text = '\n'.join(f'| {" | ".join(row)} |' for row in table) + '\n'
