@@ -98,8 +98,8 @@ def tilted(reference, beta=BETA):
   return best / best.sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize('temperature', [1.0, 0.7])
-def test_ppo_finds_the_tilted_reference(bandit, temperature):
+def test_ppo_finds_the_tilted_reference(bandit):
+  """At a temperature below 1, which must stand in rollout, reference and update alike."""
   policy, reference = bandit(
     'ppo',
     200,
@@ -108,7 +108,7 @@ def test_ppo_finds_the_tilted_reference(bandit, temperature):
     ppo__whiten_advantages=False,
     ppo__value_cost=1.0,
     ppo__value_clip=1e3,
-    rollout__temperature=temperature,
+    rollout__temperature=0.7,
   )
   assert distance(tilted(reference), reference) > 0.15  # it is a way to go
   assert distance(policy, tilted(reference)) < 0.02

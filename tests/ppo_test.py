@@ -1,5 +1,7 @@
 """PPO's details: what is charged, what is replaced, whose units, whose trunk, and text beside."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,10 +26,11 @@ def opened(config):
   return stage, params, checkpoint.open_frozen(stage, config)
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def first(toy, runs):
-  """first(**fields) -> (stage, params, the first batch, its info, config)."""
+  """first(**fields) -> (stage, params, the first batch, its info, config); the same fields, made once."""
 
+  @functools.cache
   def make(**fields):
     config = tiny.config('ppo', toy, runs, **{'ppo__kl_loss': 0.0, 'ppo__pretrain_cost': 0.0, **fields})
     with jax.set_mesh(devices.make_mesh(config.mesh)):

@@ -26,7 +26,6 @@ MESHES = {
   '8x1x1': (8, 1, 1),
   '1x8x1': (1, 8, 1),
   '2x2x2': (2, 2, 2),
-  '1x1x8': (1, 1, 8),
 }  # data fsdp tensor
 AXES = ('data', 'fsdp', 'tensor')
 
@@ -42,8 +41,10 @@ def test_named_meshes_that_fit_are_among_those_tested():
   assert {resolved(s) for s in NAMED.values()} <= {*MESHES.values(), (1, 1, 1)}
 
 
-# pretrain: in layouts_test; GRPO and RLOO share PPO's rollouts, so one mesh that cuts every axis is enough.
-ON = {'pretrain': [], 'grpo': ['2x2x2'], 'rloo': ['2x2x2']}
+# pretrain: in layouts_test, on all layouts. The network is the same in every stage, and what a stage adds
+# is cut along the batch: one mesh that cuts every axis is enough, and one that cuts the weights most.
+ON = {'pretrain': [], **dict.fromkeys(('sft', 'dpo', 'grpo', 'rloo'), ['2x2x2'])}
+ON |= {'reward': ['1x8x1', '2x2x2'], 'ppo': ['8x1x1', '1x8x1', '2x2x2']}
 
 
 @pytest.mark.parametrize('stage, mesh', [(s, m) for s in stages.names() for m in ON.get(s, MESHES)])
