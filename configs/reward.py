@@ -23,6 +23,8 @@ def get_config(arg=''):
     c.batch.B = 32
     c.batch.T = 64
     c.reward.C = 2
+    c.batch.microbatches = 4  # with unrolled blocks a quarter faster on two CPU cores: what is kept
+    c.model.unroll = 4  # of the forward pass stays in the cache
     c.rollout.prompt_tokens = 16  # PPO's, on whose prompts the scale is measured
   else:
     c.steps = 0  # one pass: a second one overfits (Stiennon et al. 2020; Ouyang et al. 2022, appendix C.2)
