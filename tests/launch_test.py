@@ -65,8 +65,8 @@ def one_line(stderr):
 
 STEPS, PERIOD = 60, 6  # updates, and those between checkpoints
 ENDS = {
-  'pretrain': ['SIGKILL in a save', 'a full disk', 'a flipped bit', 'SIGTERM', 'Ctrl-C'],
-  'ppo': ['SIGKILL in a save', 'a truncated file', 'SIGTERM', 'SIGKILL', 'a flipped bit'],
+  'pretrain': ['SIGKILL', 'SIGKILL in a save', 'a full disk', 'a flipped bit', 'SIGTERM', 'Ctrl-C'],
+  'ppo': ['SIGKILL in a save', 'SIGTERM', 'SIGKILL', 'a truncated file'],  # it takes longer to start
 }
 
 
