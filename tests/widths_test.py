@@ -81,6 +81,13 @@ def test_what_is_read_part_by_part_is_what_is_read_at_once(x, parts, widths):
 # -- The update ------------------------------------------------------------------------------------------
 
 
+def opened(config):
+  """(stage, what trains, all networks at the start)."""
+  stage = stages.make(config)
+  params = {k: checkpoint.load(*start) for k, start in stage.start.items()}
+  return stage, params, {**checkpoint.open_frozen(stage, config), **params}
+
+
 @pytest.fixture(scope='module')
 def updated(toy, runs):
   """update(stage, microbatches, narrowed) -> (parameters after one step of a rollout, numbers, rows)."""
@@ -90,11 +97,8 @@ def updated(toy, runs):
       rollout__new_tokens=32, rollout__minibatches=1, batch__B=16, batch__microbatches=microbatches
     )
     config = tiny.config('ppo', toy, runs, **how, **fields)
-    mesh = devices.make_mesh(config.mesh)
-    with jax.set_mesh(mesh):
-      stage = stages.make(config)
-      params = {k: checkpoint.load(*start) for k, start in stage.start.items()}
-      networks = {**checkpoint.open_frozen(stage, config), **params}
+    with jax.set_mesh(devices.make_mesh(config.mesh)):
+      stage, params, networks = opened(config)
       batch = next(stage.batches(lambda: networks, 0, 'train'))[0]
       more = {'narrow': stage.narrow} if narrowed else {}
       tx = optax.sgd(0.1)  # unlike Adam's, in proportion to the gradient
@@ -131,11 +135,8 @@ def played(toy, runs):
   def play(**fields):
     how = dict(rollout__new_tokens=32, rollout__minibatches=1, batch__B=16, rollout__temperature=0.7)
     config = tiny.config('ppo', toy, runs, **{**how, **fields})
-    mesh = devices.make_mesh(config.mesh)
-    with jax.set_mesh(mesh):
-      stage = stages.make(config)
-      params = {k: checkpoint.load(*start) for k, start in stage.start.items()}
-      networks = {**checkpoint.open_frozen(stage, config), **params}
+    with jax.set_mesh(devices.make_mesh(config.mesh)):
+      stage, _, networks = opened(config)
       carry = next(stage.batches(lambda: networks, 0, 'train'))[2]
     return [np.asarray(carry['rollout'][k]) for k in ('tokens', 'logp')]
 
