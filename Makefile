@@ -2,7 +2,7 @@
 # make test   all tests (needs only the packages in requirements*.txt)
 # make extras  what some tests are skipped without: torch and transformers, and the TPU compiler (2 GB)
 # make bench SOURCE=folder [SOURCES=about.toml]   the data path's speeds, into benchmarks/data.md (10 minutes)
-# make bench-ppo  an update of PPO beside TRL's, in turns, into benchmarks/ppo.md (5 minutes on two idle cores)
+# make bench-ppo  an update of PPO beside TRL's, in turns, into benchmarks/ppo.md (9 minutes on two idle cores)
 # make pods   plans for TPU pods, compiled ahead of time, into docs/pods.md (needs make extras; half an hour)
 # make soak SOURCE=folder [SOURCES=about.toml]    a preparation killed twenty times, compared to a calm one
 # make kills  200 random disturbances of training runs, compared to calm ones, into docs/kills.md (half an hour)

@@ -1,6 +1,6 @@
 """An update of PPO: its parts, samples a second, and the same update by TRL, in turns.
 
-  make bench-ppo                           into benchmarks/ppo.md: five minutes on two idle cores
+  make bench-ppo                           into benchmarks/ppo.md: nine minutes on two idle cores
   python -m benchmarks.ppo --turns=1       a quick look
 
 Both sides train a policy and a value network of one shape (Qwen3's, 7 M parameters) on the answers to
@@ -8,6 +8,7 @@ random prompts, against a reference and a reward model of that shape, in float32
 this process, TRL in another, which waits meanwhile. Weights are random. `full`: no answer ends before its
 last token; `early`: the stop token has one chance in eight at each, by the embeddings (`taste`) of both
 sides. What compiles and warms up is not timed. Ratios mean something only on a machine that is idle.
+Over 250 lines: both sides are told what to do in one place, or they would do different things.
 """
 
 import json
@@ -29,7 +30,6 @@ MEAN = 8  # tokens of an early answer, were there no limit
 MODES = {'full': 1.5, 'early': 3.0}  # and how much faster than TRL ours is to be
 _MICROBATCHES = 4  # of ours: rows of like length are computed together
 _PROMPTS, _LOW = 1_024, 300  # of random tokens from the latter on: none of them ends an answer
-_BEGIN, _END = '<!-- bench:begin -->', '<!-- bench:end -->'
 _SCRIPT = Path(__file__).with_name('trl_ppo.py')
 
 _PYTHON = flags.DEFINE_string(

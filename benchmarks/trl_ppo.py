@@ -2,10 +2,10 @@
 
   .venv/trl/bin/python benchmarks/trl_ppo.py SHAPE.json
 
-SHAPE.json: what `benchmarks.ppo.SHAPE` holds, and `stop`, the logarithm of the odds of the stop token that
-`benchmarks.ppo.taste` gives to both sides. Reads a number of updates a line from standard input and answers
-with a line of JSON: seconds, CPU-seconds, seconds of each part, samples and their mean length. The trainer
-is TRL's as it comes, but for the clocks around its functions; nothing is read from a hub or written.
+SHAPE.json: what `benchmarks.ppo.Theirs` writes: its SHAPE and ROWS, and `taste`, entries of the embeddings
+that give the stop token the same odds on both sides. Reads a number of updates a line from standard input
+and answers with a line of JSON: seconds, CPU-seconds, seconds of each part, the mean length. The trainer is
+TRL's as it comes, but for the clocks around its functions; nothing is read from a hub or written.
 """
 
 import json

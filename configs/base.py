@@ -73,7 +73,7 @@ def get_config(size='demo', mesh='one'):
   c.model.attention = 'auto'  # or 'xla', 'blockwise', 'cudnn', 'splash': see zhlm/attention.py
   small = size in ('tiny', 'demo')
   c.model.remat = 'none' if small else 'full'  # of blocks' activations; or 'dots': keep products
-  c.model.unroll = 1  # blocks in one piece of code; N: no loop, on CPU PPO a fifth faster, slow to compile
+  c.model.unroll = 1  # blocks in one piece of code; N: no loop, on CPU PPO some % faster, slower to compile
   c.model.dtype = 'float32' if small else 'bfloat16'  # of matrix products; weights are float32
   c.model.update(shape)
   c.mesh = ConfigDict(dict(data=1, fsdp=1, sequence=1, expert=1, tensor=1))  # devices along each axis

@@ -1,4 +1,4 @@
-"""Every stage on every mesh; a stage of one's own; what each stage promises of its loss."""
+"""Every stage but pretraining (layouts_test.py) on a mesh that cuts every axis, some on others too."""
 
 import math
 
